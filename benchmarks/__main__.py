@@ -60,18 +60,20 @@ def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_lis
 
 
 def _show(record: Record) -> None:
-    found = record.comparison
+    comparison = record.comparison
     console.say(f"{record.name}: {record.what}")
     console.say("VALID" if record.valid else f"INVALID: {record.reason}")
-    console.say(f"check: {found.check}")
-    rows = [[side.what, side.median, len(side.samples)] for side in (found.left, found.right)]
-    console.table(["side", f"median {found.unit}", "samples"], rows)
-    low, high = found.ratio_ci95
-    console.say(f"ratio: {found.ratio:.3g} (95 % interval {low:.3g} to {high:.3g})")
-    if goal := found.goal:
+    console.say(f"check: {comparison.check}")
+    rows = [
+        [side.what, side.median, len(side.samples)] for side in (comparison.left, comparison.right)
+    ]
+    console.table(["side", f"median {comparison.unit}", "samples"], rows)
+    low, high = comparison.ratio_ci95
+    console.say(f"ratio: {comparison.ratio:.3g} (95 % interval {low:.3g} to {high:.3g})")
+    if goal := comparison.goal:
         word = "at least" if goal.at_least else "at most"
-        answer = "reached" if goal.reached else "missed"
-        console.say(f"goal: {goal.what} {word} {goal.bound:g}: {goal.value:.3g}, {answer}")
+        verdict = "reached" if goal.reached else "missed"
+        console.say(f"goal: {goal.what} {word} {goal.bound:g}: {goal.value:.3g}, {verdict}")
     console.say()
 
 

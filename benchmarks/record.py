@@ -127,12 +127,12 @@ def interleave(*sides: Callable[[], float], rounds: int) -> list[list[float]]:
     Returns:
         One list of `rounds` measurements for each side.
     """
-    found: list[list[float]] = [[] for _ in sides]
+    samples: list[list[float]] = [[] for _ in sides]
     for number in range(rounds):
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
         for side in order:
-            found[side].append(sides[side]())
-    return found
+            samples[side].append(sides[side]())
+    return samples
 
 
 def ratio_with_interval(
@@ -146,8 +146,8 @@ def ratio_with_interval(
         seed: Random seed of the resampling.
     """
     pairs = np.array([left, right], dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(pairs.shape[1], size=(_RESAMPLES, pairs.shape[1]))
-    medians = np.median(pairs[:, drawn], axis=2)
+    picks = np.random.default_rng(seed).integers(pairs.shape[1], size=(_RESAMPLES, pairs.shape[1]))
+    medians = np.median(pairs[:, picks], axis=2)
     low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])
     middle = np.median(pairs, axis=1)
     return float(middle[0] / middle[1]), (float(low), float(high))

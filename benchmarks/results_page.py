@@ -111,25 +111,31 @@ def results_page(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
         folder: Records, in files `*.json` at any depth.
         bundles: Shipped bundles, one folder each.
     """
-    found: defaultdict[str, list[tuple[Path, Any]]] = defaultdict(list)
+    records_of: defaultdict[str, list[tuple[Path, Any]]] = defaultdict(list)
     for path in sorted(folder.rglob("*.json")):
         content = msgspec.json.decode(path.read_bytes())
-        found[kind_of(content)].append((path, content))
+        records_of[kind_of(content)].append((path, content))
     parts = [HEAD, "## Shipped bundles", bundle_table(folder, bundles)]
-    parts += [note for _, content in found["shipped"] for note in _note(content)]
+    parts += [note for _, content in records_of["shipped"] for note in _note(content)]
     for kind, heading in SECTIONS.items():
-        if not found[kind]:
+        if not records_of[kind]:
             continue
         parts.append(f"## {heading}")
         if kind == "comparisons":
             parts += [
-                note for _, content in found[kind] for record in content for note in _note(record)
+                note
+                for _, content in records_of[kind]
+                for record in content
+                for note in _note(record)
             ]
-            parts += [benchmark_table(read_records(folder)), f"Records: {_links(found[kind])}."]
+            parts += [
+                benchmark_table(read_records(folder)),
+                f"Records: {_links(records_of[kind])}.",
+            ]
         elif kind == _GROUPED:
-            parts += _grouped(found[kind])
+            parts += _grouped(records_of[kind])
         else:
-            for path, content in found[kind]:
+            for path, content in records_of[kind]:
                 parts += _entry(path, content, TEMPLATES[kind](content))
     return "\n\n".join(map(wrap, parts)) + "\n"
 
@@ -178,8 +184,8 @@ def bundle_table(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
         )
     for row, by_name in zip(rows, dice, strict=True):
         row[1:1] = [
-            f"{found['dice']:.3f} ({templates.span(found['dice_ci95'])})"
-            if (found := by_name.get(name))
+            f"{figures['dice']:.3f} ({templates.span(figures['dice_ci95'])})"
+            if (figures := by_name.get(name))
             else "-"
             for name in names
         ]

@@ -62,14 +62,15 @@ def benchmark_table(records: Sequence[Record]) -> str:
             newest[record.name, machine_name(record.device)] = record
     rows = []
     for (_, machine), record in sorted(newest.items(), key=lambda item: item[0][1]):
-        found = record.comparison
-        low, high = found.ratio_ci95
-        sides = f"{_short(found.left.median)} over {_short(found.right.median)} {found.unit}"
+        comparison = record.comparison
+        low, high = comparison.ratio_ci95
+        left, right = comparison.left.median, comparison.right.median
+        sides = f"{_short(left)} over {_short(right)} {comparison.unit}"
         rows.append(
             [
                 record.what,
                 sides,
-                f"{found.ratio:.3g}",
+                f"{comparison.ratio:.3g}",
                 f"{low:.3g} to {high:.3g}",
                 _goal(record),
                 machine,

@@ -169,10 +169,13 @@ def quantization(contents: Sequence[tuple[str, Content]]) -> str:
     rows = []
     details = []
     for name, content in contents:
-        found = {row["step"]: row for row in content["accuracy"]}
-        cells = [f"{found[step]['dice']:.3f} ({span(found[step]['dice_ci95'])})" for step in steps]
+        rows_by_step = {row["step"]: row for row in content["accuracy"]}
+        cells = [
+            f"{rows_by_step[step]['dice']:.3f} ({span(rows_by_step[step]['dice_ci95'])})"
+            for step in steps
+        ]
         rows.append([f"`{name}`", *cells])
-        last = found["openvino int8"]
+        last = rows_by_step["openvino int8"]
         breaches = content["gate"]["breaches"]
         engine = next(row for row in content["engines"] if row["runtime"] == "openvino")
         details.append(
@@ -181,7 +184,8 @@ def quantization(contents: Sequence[tuple[str, Content]]) -> str:
                 f"`{content['student']}`",
                 f"{content['best_epoch']} of {content['epochs']}",
                 content["distillation"] or "off",
-                f"{found['f32']['small_found']} and {last['small_found']} of {last['small']}",
+                f"{rows_by_step['f32']['small_found']} and {last['small_found']} "
+                f"of {last['small']}",
                 f"{engine['bytes'] / 1e6:.2f}",
                 "; ".join(breaches) or "passed",
             ]
@@ -206,18 +210,18 @@ def evaluation(content: Content) -> str:
     rows = []
     for row in shifts:
         cells = [
-            f"{found['dice']:.3f} ({found['change']:+.3f})"
-            for found in (row["engines"][name] for name in engines)
+            f"{figures['dice']:.3f} ({figures['change']:+.3f})"
+            for figures in (row["engines"][name] for name in engines)
         ]
         rows.append([row["shift"], f"{row['strength']:g} ({row['means']})", *cells])
     flagged = [
-        f"{found['flagged']} of {found['n']} ({name}, {100 * found['ci95'][0]:.0f} to "
-        f"{100 * found['ci95'][1]:.0f} %)"
-        for name, found in content["clean"].items()
+        f"{figures['flagged']} of {figures['n']} ({name}, {100 * figures['ci95'][0]:.0f} to "
+        f"{100 * figures['ci95'][1]:.0f} %)"
+        for name, figures in content["clean"].items()
     ]
     sizes = [
-        f"{name} {found['dice']:.3f} (n = {found['n']})"
-        for name, found in content["by_size"].items()
+        f"{name} {figures['dice']:.3f} (n = {figures['n']})"
+        for name, figures in content["by_size"].items()
     ]
     a = content["protocol_a"]
     facts = (
@@ -431,7 +435,7 @@ def _figures(figures: Content) -> str:
 
 
 def _long_lived(processes: Content) -> Content:
-    return {key: found for key, found in processes.items() if "mb_per_hour" in found}
+    return {key: figures for key, figures in processes.items() if "mb_per_hour" in figures}
 
 
 def _plain(value: object) -> str:

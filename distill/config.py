@@ -129,45 +129,45 @@ def _convert(values: dict[str, Any], struct: type[Options]) -> Options:
         return msgspec.convert(values, struct, strict=False)
     except (msgspec.ValidationError, OverflowError) as error:
         own = list_options({"": struct})
-        named = [option for option in own if f"$.{option.key}" in str(error)]
+        invalid = [option for option in own if f"$.{option.key}" in str(error)]
         raise UsageError(
             f"configuration: {error}",
-            expected="; ".join(f"{option.key}: {option.type}" for option in named or own),
+            expected="; ".join(f"{option.key}: {option.type}" for option in invalid or own),
             hint="correct the setting",
         ) from None
 
 
-def find_config(given: Path) -> Path:
+def find_config(name: Path) -> Path:
     """Path of the configuration file that a user names.
 
     Args:
-        given: A path, or the name of a built-in configuration. An existing path takes precedence.
+        name: A path, or the name of a built-in configuration. An existing path takes precedence.
 
     Raises:
         UsageError: There is neither such a file nor such a configuration.
     """
     shipped = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
-    found = given if given.exists() else shipped.get(str(given))
-    if found is None:
+    found_path = name if name.exists() else shipped.get(str(name))
+    if found_path is None:
         raise UsageError(
-            f"there is no configuration {given}",
+            f"there is no configuration {name}",
             expected=f"a YAML file, or {', '.join(sorted(shipped))}",
         )
-    return found
+    return found_path
 
 
-def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfig:
+def resolve_config(path: Path | None, settings: dict[str, Any]) -> DistillConfig:
     """Configuration of a run: a file, overridden by settings, with absolute paths.
 
     Args:
-        given: A file or name for `find_config`; None for the defaults.
+        path: A file or name for `find_config`; None for the defaults.
         settings: Values by flat key; they must name the data if the file does not.
 
     Raises:
         UsageError: The file cannot be read, a setting is unknown or out of its range, or there is
             no data.
     """
-    values = (read_config_file(find_config(given)) if given else {}) | settings
+    values = (read_config_file(find_config(path)) if path else {}) | settings
     if not values.get("data"):
         raise UsageError(
             "no images are named",
@@ -234,11 +234,11 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
         try:
             values[key.strip()] = yaml.safe_load(value)
         except _YAML_ERRORS as error:
-            got = getattr(error, "problem", None) or str(error)
+            problem = getattr(error, "problem", None) or str(error)
             raise UsageError(
                 f"invalid setting {assignment[:200]}",
                 expected="a value in YAML",
-                got=got,
+                got=problem,
                 hint=f"quote the value: '{key}=\"...\"'",
             ) from None
     return values

@@ -70,8 +70,8 @@ def new_run_path(verb: str, name: str) -> Path:
 
 def training_versions() -> dict[str, str]:
     """Versions of the packages that decide results; those that are not installed are omitted."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    return found | {name: version for name in VERSIONED if (version := _version(name))}
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
+    return versions | {name: version for name in VERSIONED if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:
@@ -85,7 +85,7 @@ def describe_run(run: Path, config: msgspec.Struct) -> None:
     """Write `resolved.yaml` and `env.json`: command, machine, versions and what the shell sets."""
     atomic_write(run / "resolved.yaml", dump_config(config))
     header = make_header()
-    found = {
+    environment = {
         "command": header.command,
         "folder": str(Path.cwd()),
         "date": header.date,
@@ -96,7 +96,7 @@ def describe_run(run: Path, config: msgspec.Struct) -> None:
         **training_versions(),
         **{name: os.environ[name] for name in SHELL if name in os.environ},
     }
-    write_json(run / "env.json", found)
+    write_json(run / "env.json", environment)
 
 
 def read_environment(run: Path) -> dict[str, Any]:
@@ -136,11 +136,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             hint="name the run's folder",
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        got, hint = explain_unreadable(path, error)
+        problem, hint = explain_unreadable(path, error)
         raise TrainingError(
             f"{path} is not a readable checkpoint",
             expected="the file as it was written",
-            got=got,
+            got=problem,
             hint=hint,
         ) from None
     if not isinstance(state, dict):
@@ -162,8 +162,8 @@ def keep_metrics_before(run: Path, epoch: int) -> None:
     path = run / "metrics.jsonl"
     if path.exists():
         rows = [line for line in path.read_bytes().splitlines() if line]
-        kept = [line for line in rows if msgspec.json.decode(line)["epoch"] < epoch]
-        atomic_write(path, b"".join(line + b"\n" for line in kept))
+        earlier = [line for line in rows if msgspec.json.decode(line)["epoch"] < epoch]
+        atomic_write(path, b"".join(line + b"\n" for line in earlier))
 
 
 def load_config(run: Path) -> DistillConfig:

@@ -57,9 +57,9 @@ def sole_trainer(lock: Path) -> Iterator[None]:
     Raises:
         BusyError: A different process holds it.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(locked(lock, wait=False))
+            stack.enter_context(locked(lock, wait=False))
         except BlockingIOError:
             raise BusyError(
                 f"a different process trains in {lock.parent}",
@@ -93,10 +93,10 @@ def refuse_busy(run: Path) -> None:
 
 
 def _new_folder(name: str) -> Path:
-    wanted = new_run_path("distill", name)
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    others = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([wanted], others) if _create(path))
+    base = new_run_path("distill", name)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    others = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([base], others) if _create(path))
 
 
 def _create(path: Path) -> bool:

@@ -89,9 +89,9 @@ def killed_folders(run: Path) -> list[Path]:
     """Return the folders of a run, its stages and quantizations whose writers were killed."""
     stages = run / "stages"
     folders = [run, *sorted(stages.iterdir() if stages.is_dir() else ()), *sorted(run.glob("qat*"))]
-    found = []
+    killed = []
     for folder in folders:
-        said, true = read_progress(folder), true_progress(folder)
-        if said is not None and true is not None and said.state != true.state:
-            found.append(folder)
-    return found
+        recorded, true = read_progress(folder), true_progress(folder)
+        if recorded is not None and true is not None and recorded.state != true.state:
+            killed.append(folder)
+    return killed

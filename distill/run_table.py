@@ -148,8 +148,10 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     """Read the epochs of a run; the last line of one that is being trained may be cut."""
     if not path.is_file():
         return []
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    return [msgspec.json.decode(line, type=dict[str, Any]) for line in whole.splitlines() if line]
+    complete = path.read_bytes().rpartition(b"\n")[0]
+    return [
+        msgspec.json.decode(line, type=dict[str, Any]) for line in complete.splitlines() if line
+    ]
 
 
 def _quantized(run: Path) -> tuple[float | None, str]:

@@ -65,36 +65,38 @@ def find_weights(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 
 
 def strip_wrappers(
-    found: Mapping[str, Tensor], wanted: Sequence[str], path: Path
+    weights: Mapping[str, Tensor], expected: Sequence[str], path: Path
 ) -> dict[str, Tensor]:
     """The tensors under a network's own names, without what wrappers put before them.
 
     Args:
-        found: Tensors by their names in the file.
-        wanted: Names of the network's tensors.
+        weights: Tensors by their names in the file.
+        expected: Names of the network's tensors.
         path: The file, for a warning if it holds the network several times.
 
     Returns:
         Tensors by name. Counters of profilers and weights of losses are left out; names that the
         network does not have are kept, for the caller to refuse.
     """
-    kept = {key: value for key, value in found.items() if key.rpartition(".")[2] not in COUNTERS}
-    first = wanted[0]
-    prefixes = {
-        key.removesuffix(first) for key in kept if key == first or key.endswith(f".{first}")
+    filtered = {
+        key: value for key, value in weights.items() if key.rpartition(".")[2] not in COUNTERS
     }
-    counts = {prefix: sum(prefix + name in kept for name in wanted) for prefix in prefixes}
+    first = expected[0]
+    prefixes = {
+        key.removesuffix(first) for key in filtered if key == first or key.endswith(f".{first}")
+    }
+    counts = {prefix: sum(prefix + name in filtered for name in expected) for prefix in prefixes}
     if not counts:
-        return kept
+        return filtered
     most = max(counts.values())
-    whole = sorted((prefix for prefix in counts if counts[prefix] == most), key=_preference)
-    if len(whole) > 1:
+    complete = sorted((prefix for prefix in counts if counts[prefix] == most), key=_preference)
+    if len(complete) > 1:
         logger.warning(
-            "%s holds the network several times, under %s; using %r", path, whole, whole[0]
+            "%s holds the network several times, under %s; using %r", path, complete, complete[0]
         )
-    prefix = whole[0]
-    own = {key[len(prefix) :]: value for key, value in kept.items() if key.startswith(prefix)}
-    names = set(wanted)
+    prefix = complete[0]
+    own = {key[len(prefix) :]: value for key, value in filtered.items() if key.startswith(prefix)}
+    names = set(expected)
     return {key: value for key, value in own.items() if key in names or not _LOSS.match(key)}
 
 

@@ -79,11 +79,11 @@ def make_header(
         files: Files of the data, for their digest.
         run: Folder of a training run.
     """
-    held = list(files)
+    paths = list(files)
     return RecordHeader(
         run=None if run is None else _text(run),
         data=None if data is None else redact(data),
-        data_digest=files_digest(held) if held else None,
+        data_digest=files_digest(paths) if paths else None,
         machine=machine(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         version=__version__,
@@ -124,8 +124,8 @@ def commit() -> str | None:
 def _command() -> list[str]:
     """Return the command line, with the program's name instead of the path of its module."""
     program = Path(sys.argv[0])
-    ours = program.name == "__main__.py" and program.parent.name == "edge_difom"
-    return ["edge-difom" if ours else program.name, *sys.argv[1:]]
+    own_program = program.name == "__main__.py" and program.parent.name == "edge_difom"
+    return ["edge-difom" if own_program else program.name, *sys.argv[1:]]
 
 
 def _text(value: str | Path) -> str:

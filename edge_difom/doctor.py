@@ -63,7 +63,7 @@ class GStreamer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def missing(self) -> list[str]:
         """Elements that are not installed."""
-        return [name for name, found in self.elements.items() if not found]
+        return [name for name, available in self.elements.items() if not available]
 
 
 class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +110,9 @@ def examine(bundle: Path | None = None) -> DoctorReport:
         )
     shipped = default_bundle()
     precisions: list[Probe] = []
-    if (asked := bundle or shipped) is not None:
+    if (examined := bundle or shipped) is not None:
         try:
-            precisions = probe_engines(Bundle.open(asked))
+            precisions = probe_engines(Bundle.open(examined))
         except BundleError as error:
             problems.append(error.what)
     return DoctorReport(
@@ -139,7 +139,7 @@ def find_gstreamer() -> GStreamer:
             command=command, python=False, problem=error.got.partition("\n")[0], install=error.hint
         )
     elements = gst_bindings.elements_found()
-    lacks = [name for name, found in elements.items() if not found]
+    lacks = [name for name, available in elements.items() if not available]
     return GStreamer(
         command=command,
         python=True,
@@ -150,14 +150,16 @@ def find_gstreamer() -> GStreamer:
 
 
 def _extras() -> dict[str, Extra]:
-    found = {}
+    extras = {}
     for extra in dict.fromkeys(EXTRA_OF.values()):
-        missing = [root for root, owner in EXTRA_OF.items() if owner == extra and not _found(root)]
-        found[extra] = Extra(
+        missing = [
+            root for root, owner in EXTRA_OF.items() if owner == extra and not _is_installed(root)
+        ]
+        extras[extra] = Extra(
             installed=not missing, missing=missing, install=f"pip install 'edge-difom[{extra}]'"
         )
-    return found
+    return extras
 
 
-def _found(root: str) -> bool:
+def _is_installed(root: str) -> bool:
     return importlib.util.find_spec(root) is not None

@@ -64,5 +64,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28}
-    taken = [mallopt(number, value) for number, value in settings.items()]
-    return all(result == 1 for result in taken)
+    results = [mallopt(number, value) for number, value in settings.items()]
+    return all(result == 1 for result in results)

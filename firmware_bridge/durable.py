@@ -19,7 +19,7 @@ LOCK_WAIT_S = 5.0
 
 
 @contextmanager
-def held(path: Path, wait_s: float | None = None) -> Iterator[None]:
+def state_lock(path: Path, wait_s: float | None = None) -> Iterator[None]:
     """Hold the lock of a state folder; none is ever held for long by a healthy process.
 
     Args:

@@ -53,6 +53,6 @@ def test_importing_changes_nothing(package: str) -> None:
         [sys.executable, "-c", IMPORT_ALL, package], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["imported"] > 5
-    assert found["changes"] == {}
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["imported"] > 5
+    assert report["changes"] == {}

@@ -60,12 +60,12 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
         sides = {"unet": partial(timed_ms, engines["unet"], images["unet"])}
         sides |= {name: partial(typical_ms, name) for name in BUNDLES}
         interleave(*sides.values(), rounds=_WARM_RUNS)
-        taken = dict(zip(sides, interleave(*sides.values(), rounds=rounds), strict=True))
+        times = dict(zip(sides, interleave(*sides.values(), rounds=rounds), strict=True))
         settings = {name: engine.settings() for name, engine in engines.items()}
         sizes = {name: engine.input_size for name, engine in engines.items()}
     return (
         "; ".join(checks),
-        taken,
+        times,
         {"engines": settings, "sizes": sizes, "runs_a_round": _RUNS_A_ROUND},
     )
 
@@ -86,10 +86,10 @@ def _unet() -> tuple[list[bytes], str]:
     image = pictures(SIZE)[0]
     with torch.no_grad():
         logits = student(torch.from_numpy(normalize(image).transpose(2, 0, 1)[None]))
-        wanted = (torch.sigmoid(logits)[0, 0] * 256).numpy()
+        expected = (torch.sigmoid(logits)[0, 0] * 256).numpy()
     with closing(open_engine_files("openvino", files, THREADS)) as engine:
-        found = engine.infer(image).astype(float)
-    difference = float(np.abs(found - wanted).max())
+        actual = engine.infer(image).astype(float)
+    difference = float(np.abs(actual - expected).max())
     if not difference <= 2:
         raise ParityError(
             "the U-Net's engine computes different scores",
@@ -100,10 +100,10 @@ def _unet() -> tuple[list[bytes], str]:
 
 
 def _row(name: str, rounds: int, bound: float) -> Comparison:
-    check, taken, settings = measured(rounds)
+    check, times, settings = measured(rounds)
     left, right = (
-        Side(what="U-Net (31 M), f32", samples=taken["unet"]),
-        Side(what=f"{name}, INT8", samples=taken[name]),
+        Side(what="U-Net (31 M), f32", samples=times["unet"]),
+        Side(what=f"{name}, INT8", samples=times[name]),
     )
     goal = Goal(
         what=f"U-Net over {name}", value=left.median / right.median, bound=bound, at_least=True

@@ -35,5 +35,5 @@ class DenseStack(Student):
 
     def maps(self, x: Tensor) -> StudentMaps:
         """Return logits (B, 1, H/8, W/8) and the stack's map twice."""
-        found = self.stack(self.patches(x))
-        return StudentMaps(self.head(found), found, found)
+        features = self.stack(self.patches(x))
+        return StudentMaps(self.head(features), features, features)

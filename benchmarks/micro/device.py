@@ -109,13 +109,13 @@ def _around(
 
     def around() -> float:
         time.sleep(_SPIN_SECONDS)
-        found = []
+        durations = []
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
             analyze(frame, recorded, described, view=view, clock=time.process_time_ns)
             spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
-            found.append(sum(end - begin for begin, end in spans) / 1e6)
-        return float(np.mean(found[1:]))
+            durations.append(sum(end - begin for begin, end in spans) / 1e6)
+        return float(np.mean(durations[1:]))
 
     try:
         interleave(around, lambda: timed_ms(engine, prepared), rounds=_WARM_ROUNDS)
@@ -132,8 +132,8 @@ def _around(
 
 def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
     """Compare the wall time of `edge-difom --help` with that of a Python that does nothing."""
-    shown = _output([sys.executable, "-m", "edge_difom", "--help"])
-    if lost := [verb for verb in VERBS if f"  {verb} " not in shown]:
+    help_text = _output([sys.executable, "-m", "edge_difom", "--help"])
+    if lost := [verb for verb in VERBS if f"  {verb} " not in help_text]:
         raise ParityError(
             "--help does not list every verb", expected=", ".join(VERBS), got=f"no {lost}"
         )
@@ -307,10 +307,10 @@ def _peak_mib(command: list[str]) -> float:
 
 def _family(pid: int) -> list[int]:
     """Return a process and its descendants."""
-    found = [pid]
+    pids = [pid]
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [one for child in (read_text(task) or "").split() for one in _family(int(child))]
-    return found
+        pids += [one for child in (read_text(task) or "").split() for one in _family(int(child))]
+    return pids
 
 
 def _pss_mib(pid: int) -> float:

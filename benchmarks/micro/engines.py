@@ -107,9 +107,9 @@ def measured(
     """
     with ExitStack() as stack:
         engines: dict[tuple[str, str], Engine] = {}
-        for name, wanted in ((student, PRECISIONS), ("dense", PRECISIONS[1:])):
+        for name, precisions in ((student, PRECISIONS), ("dense", PRECISIONS[1:])):
             for runtime in RUNTIMES:
-                for precision in wanted:
+                for precision in precisions:
                     files = student_files(name, size)[runtime, precision]
                     opened = stack.enter_context(
                         closing(open_engine_files(runtime, files, THREADS))
@@ -126,13 +126,13 @@ def measured(
         ]
         sides = {key: partial(timed_ms, engine, images[0]) for key, engine in engines.items()}
         interleave(*sides.values(), rounds=_WARM_RUNS)
-        taken = dict(zip(sides, interleave(*sides.values(), rounds=rounds), strict=True))
+        times_of = dict(zip(sides, interleave(*sides.values(), rounds=rounds), strict=True))
         settings = {f"{key[0]} {key[1]}": engine.settings() for key, engine in engines.items()}
     reached = {
         key: giga_operations("dense" if key[0] in RUNTIMES else student, size[0])
         / float(np.median(times))
         * 1e3
-        for key, times in taken.items()
+        for key, times in times_of.items()
     }
     peak = max(reached[runtime, "int8"] for runtime in RUNTIMES)
     speeds = {
@@ -143,7 +143,9 @@ def measured(
         for (name, precision), value in reached.items()
     }  # fmt: skip
     times = {
-        (runtime, p): taken[f"{student} {runtime}", p] for runtime in RUNTIMES for p in PRECISIONS
+        (runtime, p): times_of[f"{student} {runtime}", p]
+        for runtime in RUNTIMES
+        for p in PRECISIONS
     }
     return "; ".join(checks), times, {"engines": settings, "speeds": speeds, "size": size}
 

@@ -104,10 +104,10 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
         np.roll(cv2.resize(mask.astype(np.uint8) * 255, (88, 88)), step, axis=1)
         for step in range(8)
     ]
-    found = [
+    regions_of = [
         regions(cast("ImageU8", scores), _FRAME, OperatingPoint(0.5, 0.001)) for scores in maps
     ]
-    results = [Result(None, one, mask_area(one), None) for one in found]
+    results = [Result(None, one, mask_area(one), None) for one in regions_of]
     status, painter = Status(State.RUNNING, None, 0), LayerPainter(_FRAME)
     for result in results:
         if not np.array_equal(painter.paint(result, status), layer(_FRAME, result, status)):
@@ -135,12 +135,12 @@ def _check_guard(images: list[ImageU8]) -> str:
         "freeze": images[:1],
     }
     for kind, pictures in expected.items():
-        guard, told = FrameGuard(), ""
+        guard, reason = FrameGuard(), ""
         for number, image in enumerate(itertools.islice(itertools.cycle(pictures), 40)):
             judged = guard.judge(Frame(number, image, number * _PERIOD_NS))
-            told = str(judged.kind or "")
-        if told != kind:
-            raise ParityError("the guard misjudges a frame", expected=repr(kind), got=repr(told))
+            reason = str(judged.kind or "")
+        if reason != kind:
+            raise ParityError("the guard misjudges a frame", expected=repr(kind), got=repr(reason))
     return "tells fit, black, over-exposed and frozen frames apart"
 
 
@@ -149,8 +149,8 @@ def _check_view(images: list[ImageU8]) -> str:
     view = views.update(make_thumbnail(images[0]))
     for image in itertools.islice(itertools.cycle(images), WINDOW):
         view = views.update(make_thumbnail(image))
-    found = cv2.resize(view.mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    iou = float((found & mask).sum() / (found | mask).sum())
+    view_mask = cv2.resize(view.mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    iou = float((view_mask & mask).sum() / (view_mask | mask).sum())
     if iou < _MIN_IOU:
         raise ParityError(
             "the view is not found", expected=f"IoU of at least {_MIN_IOU}", got=f"{iou:.3f}"

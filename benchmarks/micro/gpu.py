@@ -154,16 +154,16 @@ def _row(
             break
         for name, call in calls.items():
             samples[name].append(_seconds(call, device))
-    published, ours = np.array(samples["published"]), np.array(samples["ours"])
+    published, own = np.array(samples["published"]), np.array(samples["ours"])
     least = PASSES * target.numel() * target.element_size() / copied
-    low_quantile, high_quantile = np.quantile(published / ours, [0.025, 0.975]).tolist()
+    low_quantile, high_quantile = np.quantile(published / own, [0.025, 0.975]).tolist()
     return GpuRow(
         what=f"{images} x {' x '.join(map(str, shape))}, {dtype}, {'graph' if graph else 'eager'}",
         published_ms=float(1e3 * np.median(published)),
-        ours_ms=float(1e3 * np.median(ours)),
-        ratio=float(np.median(published) / np.median(ours)),
+        ours_ms=float(1e3 * np.median(own)),
+        ratio=float(np.median(published) / np.median(own)),
         ratio_quantiles=(low_quantile, high_quantile),
-        share_of_copy=float(least / np.median(ours)),
+        share_of_copy=float(least / np.median(own)),
         largest_error=error,
         rounds=len(ours),
     )
@@ -181,10 +181,10 @@ def _captured(call: Call) -> Call:
         for _ in range(3):
             call()
     torch.cuda.current_stream().wait_stream(stream)
-    held = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(held):
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
         call()
-    return held.replay
+    return graph.replay
 
 
 def _seconds(call: Call, device: torch.device) -> float:
@@ -203,8 +203,8 @@ def _copy_speed(device: torch.device, rounds: int) -> float:
     """Bytes per second that a copy reads and writes, median."""
     source = torch.zeros(64 << 20 if device.type == "cuda" else 4 << 20, device=device)
     target = torch.empty_like(source)
-    taken = [_seconds(lambda: target.copy_(source), device) for _ in range(rounds)]
-    return 2 * source.numel() * source.element_size() / float(np.median(taken))
+    seconds = [_seconds(lambda: target.copy_(source), device) for _ in range(rounds)]
+    return 2 * source.numel() * source.element_size() / float(np.median(seconds))
 
 
 def _error(low: Tensor, high: Tensor, target: Tensor) -> float:
@@ -218,10 +218,10 @@ def _error(low: Tensor, high: Tensor, target: Tensor) -> float:
     )
     smooth = rows @ rows.T @ wide[2] @ columns @ columns.T
     exact = (wide[0] - smooth).square().mean() + (wide[1] - wide[2] + smooth).square().mean()
-    found = spectral_loss(low, high, target, radius=RADIUS)
-    pairs = [(found, exact)]
+    loss = spectral_loss(low, high, target, radius=RADIUS)
+    pairs = [(loss, exact)]
     pairs += zip(
-        torch.autograd.grad(found, (low, high)), torch.autograd.grad(exact, wide[:2]), strict=True
+        torch.autograd.grad(loss, (low, high)), torch.autograd.grad(exact, wide[:2]), strict=True
     )
     return max(
         float((a.detach().cpu().double() - b.detach()).norm() / b.detach().norm()) for a, b in pairs

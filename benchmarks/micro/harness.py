@@ -51,15 +51,15 @@ def harness_cost(
                 ):
                     journal.add(line)
             lines = [line for line in journal.lines if isinstance(line, Second)]
-            whole = [value for line in lines for value in line.whole_ns()]
-            between = lines[-1].at_ns - sum(whole)
-            if between < 0 or not all(whole):
+            frame_ns = [value for line in lines for value in line.whole_ns()]
+            between = lines[-1].at_ns - sum(frame_ns)
+            if between < 0 or not all(frame_ns):
                 raise ParityError(
                     "frames overlap", expected="frames one after the other", got=f"{between} ns"
                 )
-            costs.append(between / len(whole) / 1e3)
-            frames_us.append(sum(whole) / len(whole) / 1e3)
-            counted += len(whole)
+            costs.append(between / len(frame_ns) / 1e3)
+            frames_us.append(sum(frame_ns) / len(frame_ns) / 1e3)
+            counted += len(frame_ns)
     left = Side(what="the harness, per frame", samples=costs)
     right = Side(what=f"a frame of {size[1]}x{size[0]} without an engine", samples=frames_us)
     goal = Goal(what="microseconds of the harness per frame", value=left.median, bound=bound)

@@ -96,9 +96,9 @@ def start_time(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
         folder = Path(name)
         write_untrained(folder / "bundle", size)
         write_clip(folder / "clip.mp4", 2)
-        kept = folder / "kept"
-        _start_ms(folder, kept)
-        entries = [path for path in kept.rglob("*") if path.is_file()]
+        compiled_cache = folder / "kept"
+        _start_ms(folder, compiled_cache)
+        entries = [path for path in compiled_cache.rglob("*") if path.is_file()]
         if not entries:
             raise ParityError(
                 "no compiled model is kept", expected="a file in the cache", got="none"
@@ -109,7 +109,9 @@ def start_time(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
                 return _start_ms(folder, Path(empty))
 
         rounds = min(rounds, _STARTS)
-        cached, compiled = interleave(lambda: _start_ms(folder, kept), anew, rounds=rounds)
+        cached, compiled = interleave(
+            lambda: _start_ms(folder, compiled_cache), anew, rounds=rounds
+        )
     left = Side(what="compiled model kept", samples=cached)
     right = Side(what="compiled anew", samples=compiled)
     check = "the first frame of each start has its own mask, and the compiled model is in the cache"
@@ -140,14 +142,14 @@ def judge(lines: Sequence[FrameLine]) -> Run:
         raise ParityError("frames are out of order", expected="increasing numbers", got="others")
     first = next((line.captured_ns for line in lines if line.reason is None), None)
     begin = None if first is None else first + _SETTLE_S * 1e9
-    seen = [line for line in lines if begin is not None and line.captured_ns >= begin]
-    looked = [line for line in seen if "infer" in line.stages_ms]
+    settled = [line for line in lines if begin is not None and line.captured_ns >= begin]
+    looked = [line for line in settled if "infer" in line.stages_ms]
     if len(looked) < 2:
         reasons = dict(Counter((line.reason or "").partition(":")[0] for line in lines))
         raise ParityError(
             "the student processed few frames", expected="scores in time", got=f"{reasons}"
         )
-    span_s = (seen[-1].captured_ns - seen[0].captured_ns) / 1e9
+    span_s = (settled[-1].captured_ns - settled[0].captured_ns) / 1e9
     return Run(
         rate=(len(looked) - 1) / span_s,
         ages_ms=[line.age_ms for line in looked],
@@ -165,7 +167,7 @@ def _watch(folder: Path, seconds: float) -> Run:
     return judge(read_frame_lines(log))
 
 
-def _start_ms(folder: Path, kept: Path) -> float:
+def _start_ms(folder: Path, compiled_cache: Path) -> float:
     """Measure the milliseconds from the start of the process to the first mask."""
     log = folder / "frames.jsonl"
     arguments = [
@@ -177,7 +179,7 @@ def _start_ms(folder: Path, kept: Path) -> float:
         f"jsonl:{log}",
     ]
     begin = time.monotonic_ns()
-    _run(folder, arguments, {"CACHE_DIRECTORY": str(kept)})
+    _run(folder, arguments, {"CACHE_DIRECTORY": str(compiled_cache)})
     (line,) = read_frame_lines(log)
     if line.reason is not None or "infer" not in line.stages_ms:
         raise ParityError("the first frame has no mask", expected="scores", got=f"{line.reason}")

@@ -27,11 +27,11 @@ def screens(size: tuple[int, int]) -> list[ImageU8]:
     images = []
     for image in phantom_images(size):
         grain = rng.integers(0, 6, (*size, 1), np.uint8).repeat(3, axis=2)
-        seen = cv2.add(cv2.bitwise_and(cv2.max(image, 40), cv2.merge([mask] * 3)), grain)
+        scene = cv2.add(cv2.bitwise_and(cv2.max(image, 40), cv2.merge([mask] * 3)), grain)
         cv2.putText(
-            seen, "18/03/2013", (20, 300), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (230, 230, 230), 3
+            scene, "18/03/2013", (20, 300), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (230, 230, 230), 3
         )
-        images.append(cast("ImageU8", seen))
+        images.append(cast("ImageU8", scene))
     return images
 
 

@@ -62,13 +62,13 @@ def spectral_speed(rounds: int, *, batch: int, bound: float = 10.0) -> Compariso
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
-        found, triple = losses(), tensors(batch)
+        functions, triple = losses(), tensors(batch)
         check = _check(triple)
-        for loss in found.values():
+        for loss in functions.values():
             step(loss, triple)
         slow, fast = interleave(
-            lambda: step(found["published"], triple),
-            lambda: step(found["ours"], triple),
+            lambda: step(functions["published"], triple),
+            lambda: step(functions["ours"], triple),
             rounds=rounds,
         )
     finally:
@@ -215,14 +215,14 @@ def _check(triple: tuple[Tensor, Tensor, Tensor]) -> str:
     """Check that both formulations give the same loss and gradients with the same symmetric box."""
     import torch
 
-    ours = losses()["ours"]
+    own_loss = losses()["ours"]
     low, high, target = (m[:2].detach() for m in triple)
-    found = []
-    for loss in (ours, lambda *m: published_loss(m[0], m[1], m[2], -RADIUS, RADIUS)):
+    results = []
+    for loss in (own_loss, lambda *m: published_loss(m[0], m[1], m[2], -RADIUS, RADIUS)):
         maps = low.clone().requires_grad_(), high.clone().requires_grad_()
         value = loss(*maps, target)
-        found.append([value, *torch.autograd.grad(value, maps)])
-    errors = [float(((a - b).norm() / b.norm()).item()) for a, b in zip(*found, strict=True)]
+        results.append([value, *torch.autograd.grad(value, maps)])
+    errors = [float(((a - b).norm() / b.norm()).item()) for a, b in zip(*results, strict=True)]
     if max(errors) > _TOLERANCE:
         raise ParityError(
             "the formulations disagree",

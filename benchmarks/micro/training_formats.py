@@ -129,6 +129,6 @@ def _compared(
             got=f"{difference:.2g}",
         )
     samples = interleave(left, right, rounds=rounds)
-    sides = [Side(what=name, samples=taken) for name, taken in zip(names, samples, strict=True)]
+    sides = [Side(what=name, samples=times) for name, times in zip(names, samples, strict=True)]
     check = f"first losses differ by {difference:.1g}"
     return compare(sides[0], sides[1], check=check, unit="ms", goal=None, **settings)

@@ -80,8 +80,8 @@ def _whole(
     images: list[ImageU8], rule: FieldOfView, rounds: int, size: tuple[int, int], bound: float
 ) -> Comparison:
     view, part = shown(images[0], rule)
-    mask, seen = _truth(part), cut(images[0], part)
-    resized = check_resize(seen, size)
+    mask, view_part = _truth(part), cut(images[0], part)
+    resized = check_resize(view_part, size)
     engine = open_engine_files(
         "openvino", student_files("edge-s", size)["openvino", "int8"], THREADS
     )
@@ -90,14 +90,14 @@ def _whole(
             raise ParityError(
                 "the engine does not run in INT8", expected="int8", got=f"{precision}"
             )
-        prepared = to_input(seen, size, bgr=True)
+        prepared = to_input(view_part, size, bgr=True)
         scores = _scores(cut(mask, part), engine.infer(prepared).shape)
         answering, described = (
             Answering(engine, scores),
             untrained_manifest(size, scores.shape, rule=rule),
         )
-        found = analyze(Frame(0, images[0], 0), answering, described, view=view).regions
-        check = f"{resized}; {_check_contours(found, mask)}; executed as int8"
+        found_regions = analyze(Frame(0, images[0], 0), answering, described, view=view).regions
+        check = f"{resized}; {_check_contours(found_regions, mask)}; executed as int8"
         frames = itertools.cycle(images)
 
         def whole() -> float:
@@ -173,14 +173,14 @@ def _scores(mask: MaskBool, shape: tuple[int, ...]) -> ImageU8:
     return cast("ImageU8", scores)
 
 
-def _check_contours(found: tuple[Region, ...], mask: MaskBool) -> str:
+def _check_contours(found_regions: tuple[Region, ...], mask: MaskBool) -> str:
     """Check that contours enclose the mask.
 
     Raises:
         ParityError: The contours enclose something else.
     """
     filled = np.zeros(mask.shape, np.uint8)
-    cv2.fillPoly(filled, [np.array(region.contour, np.int32) for region in found], 1)
+    cv2.fillPoly(filled, [np.array(region.contour, np.int32) for region in found_regions], 1)
     union = int((mask | (filled > 0)).sum())
     iou = int((mask & (filled > 0)).sum()) / max(1, union)
     if iou < _MIN_IOU:

@@ -145,9 +145,9 @@ def run_peers(
             raise ParityError(
                 f"{kinds[0].name} is missing", got=missing.get(kinds[0].name, "no peer")
             )
-        reference = workers[0].shown()
+        reference = workers[0].last_output()
         assert reference is not None
-        checks = [check_peer(worker.kind, worker.shown(), reference) for worker in workers]
+        checks = [check_peer(worker.kind, worker.last_output(), reference) for worker in workers]
         dice = [dice_of(worker, pairs) for worker in workers]
         sides = [worker.frame for worker in workers]
         interleave(*sides, rounds=_WARM_ROUNDS)
@@ -156,7 +156,7 @@ def run_peers(
         with EnvironmentGuard() as guard:
             walls = interleave(*sides, rounds=rounds)
     rows = []
-    for worker, wall, check, found in zip(workers, walls, checks, dice, strict=True):
+    for worker, wall, check, peer_dice in zip(workers, walls, checks, dice, strict=True):
         ratio, interval = ratio_with_interval(wall, walls[0])
         cpu, cpu_interval = ratio_with_interval(worker.cpu_ms, workers[0].cpu_ms)
         rows.append(
@@ -165,7 +165,7 @@ def run_peers(
                 what=worker.kind.what,
                 facts=worker.facts,
                 check=check,
-                dice=found,
+                dice=peer_dice,
                 wall_ms=wall,
                 cpu_ms=worker.cpu_ms,
                 wall_ratio=ratio,

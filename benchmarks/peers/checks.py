@@ -23,27 +23,27 @@ _MAX_SCORE_DIFFERENCE = 8.0
 _MIN_AGREEMENT = 0.9
 
 
-def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
+def check_peer(kind: Kind, peer_mask: np.ndarray | None, reference: np.ndarray) -> str:
     """Check a peer's output and describe the check.
 
     Args:
         kind: The peer.
-        shown: Output of the peer for the first frame; None if it gave no map.
+        peer_mask: Output of the peer for the first frame; None if it gave no map.
         reference: Our scores, (h, w) uint8.
 
     Raises:
         ParityError: The peer computes different results.
     """
-    if shown is None:
+    if peer_mask is None:
         raise ParityError(f"{kind.name} gave no result", expected="scores or a mask", got="nothing")
     if kind.worker == "ultralytics":
-        if shown.shape != FRAME:
+        if peer_mask.shape != FRAME:
             raise ParityError(
-                f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}"
+                f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{peer_mask.shape}"
             )
         return "a mask of the frame, from its own untrained model"
-    if shown.shape == reference.shape:
-        difference = float(np.abs(shown.astype(float) - reference).mean())
+    if peer_mask.shape == reference.shape:
+        difference = float(np.abs(peer_mask.astype(float) - reference).mean())
         if not difference <= _MAX_SCORE_DIFFERENCE:
             raise ParityError(
                 f"{kind.name} computes something else",
@@ -52,9 +52,9 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
             )
         return f"mean score difference {difference:.2f}/256"
     mask = cv2.resize(
-        (reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST
+        (reference >= 128).astype(np.uint8), peer_mask.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
-    agreement = float((mask == shown).mean())
+    agreement = float((mask == peer_mask).mean())
     if not agreement >= _MIN_AGREEMENT:
         raise ParityError(
             f"{kind.name} computes something else",
@@ -70,9 +70,9 @@ def dice_of(worker: Worker, pairs: Sequence[Pair]) -> float | None:
         return None
 
     def score(image: ImageU8) -> np.ndarray:
-        shown = worker.segment(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        assert shown is not None
+        mask = worker.segment(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        assert mask is not None
         # A mask of the whole picture becomes a map of certain scores.
-        return shown.astype(np.float32) if shown.shape == image.shape[:2] else shown
+        return mask.astype(np.float32) if mask.shape == image.shape[:2] else mask
 
     return evaluate(pairs, score).dice

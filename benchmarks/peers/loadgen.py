@@ -63,13 +63,11 @@ def percentiles_agree(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, student_files("edge-s", size), size)
-        answers = [run_loadgen(python, folder, queries) for _ in range(max(2, min(rounds, _RUNS)))]
-    worst = max(check_agreement(answer) for answer in answers)
-    ours = [
-        bound / 1e6 for answer in answers if (bound := upper_bound(answer.took_ns, 0.9)) is not None
-    ]
-    left = Side(what="our early-stopping p90", samples=ours)
-    right = Side(what="LoadGen's", samples=[answer.early_ns["90.0"] / 1e6 for answer in answers])
+        runs = [run_loadgen(python, folder, queries) for _ in range(max(2, min(rounds, _RUNS)))]
+    worst = max(check_agreement(run) for run in runs)
+    own = [bound / 1e6 for run in runs if (bound := upper_bound(run.took_ns, 0.9)) is not None]
+    left = Side(what="our early-stopping p90", samples=own)
+    right = Side(what="LoadGen's", samples=[run.early_ns["90.0"] / 1e6 for run in runs])
     goal = Goal(
         what="largest relative difference of a percentile", value=worst, bound=_MAX_DIFFERENCE
     )
@@ -106,7 +104,7 @@ def run_loadgen(python: Path, folder: Path, queries: int) -> Answer:
     return msgspec.json.decode(done.stdout, type=Answer)
 
 
-def check_agreement(answer: Answer) -> float:
+def check_agreement(run: Answer) -> float:
     """Return the largest relative difference of a percentile to LoadGen's.
 
     LoadGen's times include handing over the query.
@@ -114,15 +112,15 @@ def check_agreement(answer: Answer) -> float:
     Raises:
         ParityError: The difference exceeds 2 %.
     """
-    shares = [p for p in PERCENTILES.values() if plain_quantile(answer.took_ns, p) is not None]
+    shares = [p for p in PERCENTILES.values() if plain_quantile(run.took_ns, p) is not None]
     # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest sample, one above ours if p q
     # is an integer.
-    ordered = sorted(answer.took_ns)
+    ordered = sorted(run.took_ns)
     plain = {f"{100 * p:.2f}": ordered[int(len(ordered) * p)] for p in shares}
-    early = {f"{100 * p:.1f}": upper_bound(answer.took_ns, p) for p in shares}
+    early = {f"{100 * p:.1f}": upper_bound(run.took_ns, p) for p in shares}
     differences = {
-        **_differences("plain", plain, answer.percentiles_ns),
-        **_differences("early-stopping", early, answer.early_ns),
+        **_differences("plain", plain, run.percentiles_ns),
+        **_differences("early-stopping", early, run.early_ns),
     }
     if not {"early-stopping p90.0", "early-stopping p99.0", "plain p50.00"} <= differences.keys():
         raise ParityError("LoadGen's log lacks percentiles", got=", ".join(differences))
@@ -137,10 +135,10 @@ def check_agreement(answer: Answer) -> float:
 
 
 def _differences(
-    kind: str, ours: Mapping[str, float | int | None], theirs: Mapping[str, int]
+    kind: str, own: Mapping[str, float | int | None], peer: Mapping[str, int]
 ) -> dict[str, float]:
     return {
-        f"{kind} p{name}": abs(value / theirs[name] - 1)
-        for name, value in ours.items()
-        if value is not None and name in theirs
+        f"{kind} p{name}": abs(value / peer[name] - 1)
+        for name, value in own.items()
+        if value is not None and name in peer
     }

@@ -31,8 +31,8 @@ def main(folder: Path, queries: int, threads: int) -> None:
         engine.infer(image)
     took: list[int] = []
 
-    def issue(asked: list[lg.QuerySample]) -> None:
-        for query in asked:
+    def issue(queries: list[lg.QuerySample]) -> None:
+        for query in queries:
             begin = time.perf_counter_ns()
             engine.infer(image)
             took.append(time.perf_counter_ns() - begin)
@@ -55,12 +55,12 @@ def main(folder: Path, queries: int, threads: int) -> None:
     lg.DestroySUT(sut)
     engine.close()
     text = (folder / _SUMMARY).read_text()
-    answer = {
+    record = {
         "took_ns": took,
         "percentiles_ns": {name: int(value) for name, value in _PERCENTILE.findall(text)},
         "early_ns": {name: int(value) for name, value in _EARLY.findall(text)},
     }
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.write(json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

@@ -143,20 +143,20 @@ class Worker:
         time.sleep(_PAUSE_S)
         self._process.stdin.write(b"frame\n")
         self._process.stdin.flush()
-        answer: dict[str, float] = self._answer(dict[str, float])
-        self.cpu_ms.append(answer["cpu_ms"])
-        return answer["wall_ms"]
+        reply: dict[str, float] = self._answer(dict[str, float])
+        self.cpu_ms.append(reply["cpu_ms"])
+        return reply["wall_ms"]
 
     def segment(self, frame: np.ndarray) -> np.ndarray | None:
-        """Return the output for a picture, (H, W, 3) uint8 BGR, in the form of `shown`."""
+        """Return the output for a picture, (H, W, 3) uint8 BGR, in the form of `last_output`."""
         assert self._process.stdin is not None
         np.save(self.folder / "look.npy", frame)
         self._process.stdin.write(b"look\n")
         self._process.stdin.flush()
         self._answer(dict[str, str])
-        return self.shown()
+        return self.last_output()
 
-    def shown(self) -> np.ndarray | None:
+    def last_output(self) -> np.ndarray | None:
         """Return the last output, at first that of the first frame: uint8 scores or a mask."""
         path = self.folder / f"{self.kind.worker.replace(':', '-')}.npy"
         return np.load(path) if path.is_file() else None
@@ -166,12 +166,12 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            said = [
+            last_lines = [
                 text
                 for text in self._errors.read().decode(errors="replace").splitlines()
                 if text.strip()
             ]
-            raise ParityError(f"{self.kind.name} did not answer", got=" / ".join(said[-2:]))
+            raise ParityError(f"{self.kind.name} did not answer", got=" / ".join(last_lines[-2:]))
         return msgspec.json.decode(line, type=kind)
 
 

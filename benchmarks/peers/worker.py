@@ -53,8 +53,8 @@ def ours(folder: Path, threads: int, runtime: str, precision: str) -> Peer:
 
     def once(frame: Any) -> Any:
         scores = engine.infer(to_input(frame, engine.input_size, bgr=True))
-        found = regions(scores, frame.shape[:2], OperatingPoint(0.5, 0.001))
-        return scores, found
+        found_regions = regions(scores, frame.shape[:2], OperatingPoint(0.5, 0.001))
+        return scores, found_regions
 
     return Peer(
         once,
@@ -102,15 +102,18 @@ def _litert(files: list[bytes], threads: int) -> Callable[[Any], Any]:
 
     interpreter = Interpreter(model_content=files[0], num_threads=threads)
     interpreter.allocate_tensors()
-    given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    signed = given["dtype"] == np.int8
+    input_detail, output_detail = (
+        interpreter.get_input_details()[0],
+        interpreter.get_output_details()[0],
+    )
+    signed = input_detail["dtype"] == np.int8
 
     def run(image: Any) -> Any:
         interpreter.set_tensor(
-            given["index"], image.view(np.int8) ^ np.int8(-128) if signed else image
+            input_detail["index"], image.view(np.int8) ^ np.int8(-128) if signed else image
         )
         interpreter.invoke()
-        scores = interpreter.get_tensor(made["index"]).squeeze()
+        scores = interpreter.get_tensor(output_detail["index"]).squeeze()
         if scores.dtype == np.int8:
             return (scores ^ np.int8(-128)).view(np.uint8)
         return (
@@ -179,9 +182,9 @@ def ultralytics(folder: Path, threads: int, _: str, __: str) -> Peer:
     model = YOLO(path, task="semantic", verbose=False)
 
     def once(frame: Any) -> Any:
-        found = model.predict(frame, imgsz=size, verbose=False, device="cpu")[0]
+        prediction = model.predict(frame, imgsz=size, verbose=False, device="cpu")[0]
         # (H, W) classes at the frame's own size.
-        return found.semantic_mask.data.cpu().numpy().astype(np.uint8)
+        return prediction.semantic_mask.data.cpu().numpy().astype(np.uint8)
 
     return Peer(
         once,
@@ -209,35 +212,35 @@ def main(arguments: list[str]) -> None:
     runtime, _, precision = rest.partition(":")
     cv2.setNumThreads(1)
     frames = np.load(folder / "frames.npy")
-    answers, sys.stdout = sys.stdout, sys.stderr  # output of the peer is not an answer
+    replies, sys.stdout = sys.stdout, sys.stderr  # output of the peer is not an answer
     peer = PEERS[name](folder, threads, runtime, precision)
-    shown = folder / f"{kind.replace(':', '-')}.npy"
-    _write(peer, frames[0], shown)
-    _answer(answers, peer.facts)
+    path = folder / f"{kind.replace(':', '-')}.npy"
+    _write(peer, frames[0], path)
+    _answer(replies, peer.facts)
     frames = itertools.cycle(frames)
     for line in sys.stdin:
         if line.strip() == "look":
-            _write(peer, np.load(folder / "look.npy"), shown)
-            _answer(answers, {})
+            _write(peer, np.load(folder / "look.npy"), path)
+            _answer(replies, {})
             continue
         frame = next(frames)
         cpu, begin = time.process_time_ns(), time.perf_counter_ns()
         peer.once(frame)
         wall, used = time.perf_counter_ns() - begin, time.process_time_ns() - cpu
-        _answer(answers, {"wall_ms": wall / 1e6, "cpu_ms": used / 1e6})
+        _answer(replies, {"wall_ms": wall / 1e6, "cpu_ms": used / 1e6})
 
 
 def _write(peer: Peer, frame: Any, path: Path) -> None:
     """Write the scores or the mask of a peer if it gives any."""
-    made = peer.once(frame)
-    shown = made[0] if isinstance(made, tuple) else made
-    if isinstance(shown, np.ndarray):
-        np.save(path, shown.copy())
+    output = peer.once(frame)
+    mask = output[0] if isinstance(output, tuple) else output
+    if isinstance(mask, np.ndarray):
+        np.save(path, mask.copy())
 
 
-def _answer(answers: Any, record: dict[str, Any]) -> None:
-    answers.write(json.dumps(record) + "\n")
-    answers.flush()
+def _answer(stream: Any, record: dict[str, Any]) -> None:
+    stream.write(json.dumps(record) + "\n")
+    stream.flush()
 
 
 if __name__ == "__main__":

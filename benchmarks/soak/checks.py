@@ -36,7 +36,7 @@ _SHORT_OF_TIME = (ReasonKind.STALE, ReasonKind.LATE)
 _PREPARING = (State.BOOT.value, State.SELFTEST.value)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """Required response to a fault of the source.
 
     Attributes:
@@ -54,32 +54,32 @@ class Answer(NamedTuple):
     back_ms: float = 0.0
 
 
-def _paused(kind: ReasonKind, enter_ms: float) -> Answer:
+def _paused(kind: ReasonKind, enter_ms: float) -> Response:
     within = enter_ms + _NOTICE_MS
-    return Answer(State.PAUSED, kind, within, within, LEAVE_MS + _NOTICE_MS)
+    return Response(State.PAUSED, kind, within, within, LEAVE_MS + _NOTICE_MS)
 
 
 _AWAY_MS = MAX_MASK_AGE_MS + 1000 * POLL_S
-ANSWERS = {
+FAULT_BOUNDS = {
     "black": _paused(ReasonKind.BLACK, ENTER_MS[ReasonKind.BLACK]),
     "overexposed": _paused(ReasonKind.LIGHT, ENTER_MS[ReasonKind.LIGHT]),
     "blur": _paused(ReasonKind.BLURRED, ENTER_MS[ReasonKind.BLURRED]),
     "freeze": _paused(ReasonKind.FREEZE, FREEZE_MS),
-    "stall": Answer(
+    "stall": Response(
         State.NO_SIGNAL,
         ReasonKind.STALLED,
         1000 * MIN_STALL_S + _AWAY_MS,
         MAX_MASK_AGE_MS,
         _AWAY_MS,
     ),
-    "unplug": Answer(State.NO_SIGNAL, ReasonKind.UNPLUGGED, _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
-    "corrupt": Answer(
+    "unplug": Response(State.NO_SIGNAL, ReasonKind.UNPLUGGED, _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
+    "corrupt": Response(
         State.DEGRADED, ReasonKind.CORRUPT, _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS
     ),
-    "format": Answer(None, back_ms=_NOTICE_MS),
-    "drop": Answer(None, back_ms=_NOTICE_MS),
-    "fov": Answer(None, back_ms=_NOTICE_MS),
-    "text": Answer(None, back_ms=_NOTICE_MS),
+    "format": Response(None, back_ms=_NOTICE_MS),
+    "drop": Response(None, back_ms=_NOTICE_MS),
+    "fov": Response(None, back_ms=_NOTICE_MS),
+    "text": Response(None, back_ms=_NOTICE_MS),
 }
 """Maps the kind of a source's fault to the required response.
 
@@ -87,7 +87,7 @@ Rows 1, 5, 6, 8 to 12 and 14 of the table of failures state them; the times are 
 that responds. A view that differs for less than two seconds does not count as a new view.
 """
 
-WORKER_ANSWERS = {
+WORKER_BOUNDS = {
     "kill": (ReasonKind.MEMORY, 2 * _NOTICE_MS, RESTART_MS),
     "stop": (
         ReasonKind.HANG,
@@ -160,9 +160,9 @@ def read_journal(contents: Mapping[str, bytes], pid: int) -> tuple[list[Event], 
         pid: Id of the process.
     """
     lines = [line for content in contents.values() for line in content.splitlines()]
-    found = [_event(line) for line in lines]
-    events = [event for event in found if event is not None]
-    torn = len(found) - len(events)
+    parsed = [_event(line) for line in lines]
+    events = [event for event in parsed if event is not None]
+    torn = len(parsed) - len(events)
     runs = {
         event.run for event in events if event.kind == "start" and event.details.get("pid") == pid
     }
@@ -219,7 +219,7 @@ def check_faults(
     changes: Sequence[Change],
     spans: Sequence[Span],
     disturbed: Sequence[tuple[int, int]],
-    shown: Sequence[tuple[int, bool]],
+    visibility: Sequence[tuple[int, bool]],
     sizes: Sequence[tuple[int, tuple[int, int]]] = (),
 ) -> Check:
     """Check that every fault of the source, and its end, gets its response in time.
@@ -229,18 +229,18 @@ def check_faults(
         spans: Faults that are over.
         disturbed: Begin and end of the times of other faults. A fault in such a time that must have
             no effect is not checked, nor is the recovery after a fault.
-        shown: Times at which a mask appeared (True) or disappeared (False).
+        visibility: Times at which a mask appeared (True) or disappeared (False).
         sizes: Times at which the frame size changed, and the new size.
     """
     took: defaultdict[str, list[float]] = defaultdict(list)
     back: defaultdict[str, list[float]] = defaultdict(list)
     failures, looked = [], Counter[str]()
     for span in spans:
-        answer = ANSWERS[span.kind]
+        bound = FAULT_BOUNDS[span.kind]
         name = f"{span.kind} at {span.begin / 1e9:.2f} s"
-        until = span.end + round(answer.back_ms * 1e6)
+        until = span.end + round(bound.back_ms * 1e6)
         calm = not any(begin < until and end > span.begin for begin, end in disturbed)
-        if answer.state is None:
+        if bound.state is None:
             if not calm:
                 continue
             looked[span.kind] += 1
@@ -254,7 +254,7 @@ def check_faults(
                 _time(_resized(sizes, span), _NOTICE_MS, name, took[span.kind], failures)
             continue
         looked[span.kind] += 1
-        state, kind = answer.state.value, answer.kind
+        state, kind = bound.state.value, bound.kind
         at = next(
             (
                 c.at
@@ -264,12 +264,12 @@ def check_faults(
             None,
         )
         _time(
-            _since(at, span.begin), answer.within_ms, f"{name}: {state}", took[span.kind], failures
+            _since(at, span.begin), bound.within_ms, f"{name}: {state}", took[span.kind], failures
         )
-        limit = span.begin + round(answer.off_ms * 1e6)
-        if shown_between(shown, limit, span.end):
+        limit = span.begin + round(bound.off_ms * 1e6)
+        if shown_between(visibility, limit, span.end):
             failures.append(
-                f"{name}: a mask is shown more than {answer.off_ms:.0f} ms after its begin"
+                f"{name}: a mask is shown more than {bound.off_ms:.0f} ms after its begin"
             )
         if calm and at is not None:
             over = next(
@@ -277,7 +277,7 @@ def check_faults(
             )
             _time(
                 _since(over, span.end),
-                answer.back_ms,
+                bound.back_ms,
                 f"{name}: its end",
                 back[span.kind],
                 failures,
@@ -286,9 +286,9 @@ def check_faults(
         kind: {
             "faults": looked[kind],
             "worst_ms": _worst(took[kind]),
-            "bound_ms": ANSWERS[kind].within_ms if ANSWERS[kind].state else None,
+            "bound_ms": FAULT_BOUNDS[kind].within_ms if FAULT_BOUNDS[kind].state else None,
             "worst_end_ms": _worst(back[kind]),
-            "bound_end_ms": ANSWERS[kind].back_ms if ANSWERS[kind].state else None,
+            "bound_end_ms": FAULT_BOUNDS[kind].back_ms if FAULT_BOUNDS[kind].state else None,
         }
         for kind in looked
     }
@@ -302,7 +302,7 @@ def check_faults(
 
 
 def check_worker(
-    events: Sequence[Event], injections: Sequence[Injection], shown: Sequence[tuple[int, bool]]
+    events: Sequence[Event], injections: Sequence[Injection], visibility: Sequence[tuple[int, bool]]
 ) -> tuple[Check, list[tuple[int, int]]]:
     """Check that a dead or hung student's process is noticed and replaced.
 
@@ -311,45 +311,51 @@ def check_worker(
     Args:
         events: Events of the journal.
         injections: Injections whose time to respond is over.
-        shown: Times at which a mask appeared or disappeared, as for `check_faults`.
+        visibility: Times at which a mask appeared or disappeared, as for `check_faults`.
     """
-    told: defaultdict[str, list[float]] = defaultdict(list)
+    delays: defaultdict[str, list[float]] = defaultdict(list)
     recovered: defaultdict[str, list[float]] = defaultdict(list)
     failures: list[str] = []
     away = []
     for what, at in injections:
-        if what not in WORKER_ANSWERS:
+        if what not in WORKER_BOUNDS:
             continue
-        kind, told_ms, mask_ms = WORKER_ANSWERS[what]
+        kind, journal_ms, mask_ms = WORKER_BOUNDS[what]
         name = f"{what} at {at / 1e9:.2f} s"
-        said = next(
+        detected_at = next(
             (event.mono_ns for event in events if event.kind == kind and event.mono_ns >= at), None
         )
-        _time(_since(said, at), told_ms, f"{name}: '{kind}' in the journal", told[what], failures)
-        gone = next((moment for moment, on in shown if moment >= at and not on), None)
+        _time(
+            _since(detected_at, at),
+            journal_ms,
+            f"{name}: '{kind}' in the journal",
+            delays[what],
+            failures,
+        )
+        hidden_at = next((moment for moment, on in visibility if moment >= at and not on), None)
         mask = (
             None
-            if gone is None
-            else next((moment for moment, on in shown if moment > gone and on), None)
+            if hidden_at is None
+            else next((moment for moment, on in visibility if moment > hidden_at and on), None)
         )
         _time(_since(mask, at), mask_ms, f"{name}: the next mask", recovered[what], failures)
         settled = round((RECOVERY_MS + _NOTICE_MS) * 1e6)
         away.append((at, (at + round(mask_ms * 1e6) if mask is None else mask) + settled))
     figures = {
         what: {
-            "injected": len(told[what]),
-            "worst_told_ms": _worst(told[what]),
-            "told_bound_ms": WORKER_ANSWERS[what][1],
+            "injected": len(delays[what]),
+            "worst_told_ms": _worst(delays[what]),
+            "told_bound_ms": WORKER_BOUNDS[what][1],
             "worst_mask_ms": _worst(recovered[what]),
             "median_mask_ms": float(np.median(recovered[what])) if recovered[what] else None,
-            "mask_bound_ms": WORKER_ANSWERS[what][2],
+            "mask_bound_ms": WORKER_BOUNDS[what][2],
         }
-        for what in told
+        for what in delays
     }
     check = Check(
         name="student's process",
         what="a killed or stopped process is reported and replaced in time",
-        passed=not failures if told else None,
+        passed=not failures if delays else None,
         figures=figures,
         failures=failures[:20],
     )
@@ -363,15 +369,17 @@ def check_calm(
     until: int,
 ) -> Check:
     """Check that no fault is reported without a cause; late masks are counted, not errors."""
-    known = [*disturbed]
-    known += [(span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6)) for span in spans]
+    excused = [*disturbed]
+    excused += [
+        (span.begin, span.end + round(FAULT_BOUNDS[span.kind].back_ms * 1e6)) for span in spans
+    ]
     ready = next((change.at for change in changes if change.state == State.RUNNING.value), until)
     strange = [
         change
         for change in changes
         if ready < change.at < until
         and change.state != State.RUNNING.value
-        and not any(begin <= change.at <= end for begin, end in known)
+        and not any(begin <= change.at <= end for begin, end in excused)
     ]
     wrong = [change for change in strange if change.kind not in _SHORT_OF_TIME]
     return Check(
@@ -390,10 +398,10 @@ def check_calm(
     )
 
 
-def shown_between(shown: Sequence[tuple[int, bool]], begin: int, end: int) -> bool:
+def shown_between(visibility: Sequence[tuple[int, bool]], begin: int, end: int) -> bool:
     """Return whether a mask was in view at any time from `begin` to before `end`."""
     before = False
-    for at, on in shown:
+    for at, on in visibility:
         if at <= begin:
             before = on
         elif at < end and on:

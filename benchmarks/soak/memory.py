@@ -40,12 +40,12 @@ def slope_of(samples: Sequence[tuple[float, float]], *, block_s: float) -> Slope
         return None
     times, values = np.array(samples, float).T
     numbers = ((times - times[0]) // block_s).astype(int)
-    whole = range(int(numbers[-1]))  # the last block is incomplete
-    if len(whole) < _MIN_BLOCKS:
+    blocks = range(int(numbers[-1]))  # the last block is incomplete
+    if len(blocks) < _MIN_BLOCKS:
         return None
-    points = np.array([[times[numbers == n].mean(), values[numbers == n].mean()] for n in whole])
-    drawn = np.random.default_rng(0).integers(len(points), size=(_RESAMPLES, len(points)))
-    slopes = _fit(points[drawn])
+    points = np.array([[times[numbers == n].mean(), values[numbers == n].mean()] for n in blocks])
+    picks = np.random.default_rng(0).integers(len(points), size=(_RESAMPLES, len(points)))
+    slopes = _fit(points[picks])
     low, high = np.nanquantile(slopes, [0.025, 0.975])
     return Slope(float(_fit(points[None])[0]), float(low), float(high))
 

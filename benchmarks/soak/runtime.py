@@ -153,12 +153,12 @@ class Runtime:
 
     def journals(self) -> dict[str, bytes]:
         """Return every file of the journal once, although a rotation may rename some meanwhile."""
-        found: dict[tuple[int, int], tuple[str, bytes]] = {}
+        journals: dict[tuple[int, int], tuple[str, bytes]] = {}
         for path in self.journal.parent.glob(f"{self.journal.name}*"):
             with suppress(OSError), path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                found[status.st_dev, status.st_ino] = path.name, file.read()
-        return dict(found.values())
+                journals[status.st_dev, status.st_ino] = path.name, file.read()
+        return dict(journals.values())
 
     def check_metrics(self) -> Check:
         """Check that a removed metrics file comes back."""
@@ -220,15 +220,15 @@ def check_end(
     if code != 0:
         last = errors.strip().rpartition("\n")[2]
         failures.append(f"exit code {code}: {last}")
-    found: Mapping[str, Any] = {}
+    report: Mapping[str, Any] = {}
     try:
-        found = msgspec.json.decode(summary)
+        report = msgspec.json.decode(summary)
     except msgspec.DecodeError:
         failures.append("the summary is not complete")
     else:
-        if found["ended"] != "stopped":
-            failures.append(f"ended by {found['ended']!r}")
-        if f"edge_difom_frames_total {float(found['frames'])}\n" not in metrics:
+        if report["ended"] != "stopped":
+            failures.append(f"ended by {report['ended']!r}")
+        if f"edge_difom_frames_total {float(report['frames'])}\n" not in metrics:
             failures.append("the metrics are not the latest")
     if segment_left:
         failures.append("the shared memory is left")
@@ -251,7 +251,7 @@ def check_end(
         figures={
             "seconds": seconds,
             "code": code,
-            **{key: found[key] for key in keys if key in found},
+            **{key: report[key] for key in keys if key in report},
         },
         failures=failures,
     )

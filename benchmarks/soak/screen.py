@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edge.shm.reader import Snapshot
 
-_KEPT = 20
+_MAX_EXAMPLES = 20
 _SECOND = 1_000_000_000
 
 
@@ -23,13 +23,13 @@ class ScreenWatch:
     """Follows the stream by a reader's rules: a mask counts as shown until its `valid_until_ns`.
 
     Attributes:
-        shown: Times at which a mask appeared (True) or disappeared (False).
+        visibility: Times at which a mask appeared (True) or disappeared (False).
         sizes: Times at which the frame size changed, and the new size.
         origin_ns: Capture time of frame 0; None before the first frame.
     """
 
     def __init__(self, fps: float) -> None:
-        self.shown: list[tuple[int, bool]] = []
+        self.visibility: list[tuple[int, bool]] = []
         self.sizes: list[tuple[int, tuple[int, int]]] = []
         self.origin_ns: int | None = None
         self._fps = fps
@@ -62,12 +62,12 @@ class ScreenWatch:
             self._masks += 1
             self._outlined += bool(snapshot.boxes)
             self._oldest_shown = max(self._oldest_shown, age_ms)
-            if age_ms > MAX_MASK_AGE_MS and len(self._stale) < _KEPT:
+            if age_ms > MAX_MASK_AGE_MS and len(self._stale) < _MAX_EXAMPLES:
                 self._stale.append(
                     f"frame {snapshot.frame_index} is shown {age_ms:.0f} ms after its capture"
                 )
-        if on != (self.shown[-1][1] if self.shown else False):
-            self.shown.append((now, on))
+        if on != (self.visibility[-1][1] if self.visibility else False):
+            self.visibility.append((now, on))
         self._count(now, snapshot)
 
     def check_masks(self) -> Check:
@@ -133,7 +133,7 @@ class ScreenWatch:
         self._frames += 1
         if self.origin_ns is None:
             self.origin_ns = snapshot.captured_ns - round(index * 1e9 / self._fps)
-        if self._index is not None and index <= self._index and len(self._disorder) < _KEPT:
+        if self._index is not None and index <= self._index and len(self._disorder) < _MAX_EXAMPLES:
             self._disorder.append(f"frame {index} comes after frame {self._index}")
         self._index = index
         if not self.sizes or snapshot.size != self.sizes[-1][1]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.soak.checks import (
-    ANSWERS,
+    FAULT_BOUNDS,
     Check,
     Span,
     changes_of,
@@ -183,10 +183,10 @@ def _watch(
     begin = saved = sampled = time.monotonic_ns()
     every, gap = protocol.every_s, 0.4 * (protocol.every_s - protocol.length_s)
     while (now := time.monotonic_ns()) < until and runtime.alive:
-        number, news = reader.news()
+        number, news_ns = reader.news()
         if snapshot is None or number != snapshot.number:
             snapshot = reader.read(pixels=False) or snapshot
-        screen.observe(time.monotonic_ns(), snapshot, news)
+        screen.observe(time.monotonic_ns(), snapshot, news_ns)
         if now - sampled >= _SECOND:
             sampled = now
             runtime.sample()
@@ -236,14 +236,14 @@ class _Judge:
         events, torn = read_journal(journals, self._runtime.pid)
         changes, all_spans = changes_of(events), self._spans(now)
         answered = [one for one in self._runtime.injections if now - one.at > 10 * _SECOND]
-        worker, away = check_worker(events, answered, screen.shown)
+        worker, away = check_worker(events, answered, screen.visibility)
         away += [(one.at, now) for one in self._runtime.injections if one not in answered]
         first = next((change.at for change in changes if change.state == "running"), now)
         over = [span for span in self.over(now) if span.begin > first]
         wrong = [
             *away,
             *(
-                (span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6))
+                (span.begin, span.end + round(FAULT_BOUNDS[span.kind].back_ms * 1e6))
                 for span in all_spans
             ),
         ]
@@ -253,10 +253,10 @@ class _Judge:
             check_leak(name, series, block_s=round_s, warm_s=warm_s)
             for name, series in self._runtime.memory.items()
         ]
-        found = [
+        checks = [
             screen.check_masks(),
             screen.check_order(),
-            check_faults(changes, over, away, screen.shown, screen.sizes),
+            check_faults(changes, over, away, screen.visibility, screen.sizes),
             check_calm(changes, all_spans, away, now),
             worker,
             check_lines(events, torn, files=len(journals), ended=end is not None),
@@ -267,7 +267,7 @@ class _Judge:
                 least=protocol.least_rate,
             ),
         ]
-        return [*found, end] if end is not None else found
+        return [*checks, end] if end is not None else checks
 
     def _spans(self, now: int) -> list[Span]:
         """Return every fault that has begun."""

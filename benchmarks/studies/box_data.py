@@ -41,9 +41,9 @@ def write_box_data(source: Path, out: Path) -> BoxData:
     Raises:
         DataError: The folder or a mask cannot be used.
     """
-    made = BoxData(out / BOXES, out)
+    data = BoxData(out / BOXES, out)
     if out.is_dir():
-        return made
+        return data
     parts = find_parts(source)
     pairs = find_pairs(source) if parts is None else parts.train
     with atomic_dir(out) as folder:
@@ -60,7 +60,7 @@ def write_box_data(source: Path, out: Path) -> BoxData:
                 BoxedImage(str(pair.image.resolve()), width, height, component_boxes(mask))
             )
         write_json(folder / BOXES, pictures)
-    return made
+    return data
 
 
 def component_boxes(mask: MaskBool) -> list[BoxRow]:

@@ -8,7 +8,6 @@ hospitals that no run has seen, beside the clean sequences that no run has train
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from benchmarks.studies import options
 from benchmarks.studies.detection import flagged_at
+from benchmarks.studies.kept_figures import figures_by_folder, flat
 from benchmarks.studies.left_out import left_out_pairs, refuse_seen
 from benchmarks.studies.paired import run_study, show_study
 from edge.datasets.negatives import CleanFrame
-from edge.errors import EdgeDifomError, UsageError
-from edge.util.files import atomic_write
+from edge.errors import UsageError
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure, keep_freed_memory
+from edge_difom.cli.main import run_program
+from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ ARMS: dict[str, dict[str, Any]] = {
 """Arms, the baseline first -> what they change of it."""
 RECORD = "clean-frames.json"
 """File of a run that keeps its figures."""
-FOUND = 0.95
+TARGET_RECALL = 0.95
 """Share of the polyps found at which false alarms are compared."""
 FLAGGED = 0.05
 """Share of the clean frames flagged at which found polyps are compared."""
@@ -73,42 +74,18 @@ _CALL = "python -m benchmarks.studies.clean_frames"
         f"{_CALL} --data KVASIR --negatives CLEAN --unlabeled FRAMES --left-out BKAI --out R.json"
     )
 )
-@click.option(
-    "--data", multiple=True, required=True, type=click.Path(path_type=Path), metavar="DIR"
+@options.data()
+@options.folders(
+    "--negatives", "Clean frames; the sequences that validate are scored", required=True
 )
-@click.option(
-    "--negatives",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Clean frames; the sequences that validate are scored.  [repeatable]",
-)
-@click.option(
-    "--unlabeled",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Frames without masks.  [repeatable]",
-)
-@click.option(
-    "--left-out",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder that no run sees, such as another hospital's, all of which is scored.  "
-    "[repeatable]",
-)
+@options.folders("--unlabeled", "Frames without masks", required=True)
+@options.left_out(required=True)
 @click.option("--arm", "chosen", multiple=True, type=click.Choice(list(ARMS)[1:]))
-@click.option("--val-sequences", default="", metavar="3,8,13")
-@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE")
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs/clean-frames"), show_default=True
-)
-@click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
+@options.VAL_SEQUENCES
+@options.SEEDS
+@options.ASSIGNMENTS
+@options.runs("runs/clean-frames")
+@options.OUT
 def command(
     data: tuple[Path, ...],
     negatives: tuple[Path, ...],
@@ -126,18 +103,16 @@ def command(
 
     keep_freed_memory()
     settings: dict[str, Any] = {
-        "negatives": [str(folder.resolve()) for folder in negatives],
-        "unlabeled": [str(folder.resolve()) for folder in unlabeled],
+        "negatives": options.absolute(negatives),
+        "unlabeled": options.absolute(unlabeled),
     } | parse_assignments(assignments)
     if val_sequences:
-        settings["val_sequences"] = [int(part) for part in val_sequences.split(",")]
+        settings["val_sequences"] = options.parse_sequences(val_sequences)
     study = compare_parts(
         data, range(seeds), runs, left_out=left_out, settings=settings, chosen=chosen
     )
     show_study(study)
-    if json_path:
-        console.write_json(json_path, study)
-        console.made(json_path)
+    options.write_study(study, json_path)
 
 
 def compare_parts(
@@ -167,18 +142,18 @@ def compare_parts(
     """
     from distill.data.splits import load_negatives
 
-    seen = [*data, *map(Path, settings["unlabeled"])]
-    refuse_seen(seen, left_out)
-    shared = {"data": [str(folder.resolve()) for folder in data]} | SHARED | settings
-    _, held = load_negatives([Path(folder) for folder in settings["negatives"]])
-    if not held:
+    training_data = [*data, *map(Path, settings["unlabeled"])]
+    refuse_seen(training_data, left_out)
+    shared = {"data": options.absolute(data)} | SHARED | settings
+    _, clean_frames = load_negatives([Path(folder) for folder in settings["negatives"]])
+    if not clean_frames:
         raise UsageError(
             "no clean sequence is kept from the training",
             expected="clean frames of two sequences or more",
         )
     clean = [
         CleanFrame(Path(one.image), one.dataset, one.group.removeprefix(f"{one.dataset}/"))
-        for one in held
+        for one in clean_frames
     ]
     baseline = next(iter(ARMS))
     study = run_study(
@@ -199,20 +174,16 @@ def _figures(run: Path, left_out: Sequence[Path], clean: list[CleanFrame]) -> di
     """Figures of a finished run on the left-out folders and the clean frames, kept beside it."""
     from distill.train.evaluation import evaluate_run
 
-    path = run / RECORD
-    weights = run / "checkpoints" / "best.pt"
-    kept: dict[str, dict[str, float]] = {}
-    if path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns:
-        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, float]])
-    figures: dict[str, float] = {}
-    for folder in left_out:
-        place = str(folder.resolve())
-        if place not in kept:
-            pairs = left_out_pairs(folder)
-            kept[place] = summarize(evaluate_run(run, pairs, clean=clean, dataset=folder.name))
-            atomic_write(path, msgspec.json.format(msgspec.json.encode(kept)))
-        figures |= {f"{name}, {folder.name}": value for name, value in kept[place].items()}
-    return figures
+    return flat(
+        figures_by_folder(
+            run / RECORD,
+            left_out,
+            lambda folder: summarize(
+                evaluate_run(run, left_out_pairs(folder), clean=clean, dataset=folder.name)
+            ),
+            dict[str, float],
+        )
+    )
 
 
 def summarize(report: EvaluationReport) -> dict[str, float]:
@@ -223,18 +194,15 @@ def summarize(report: EvaluationReport) -> dict[str, float]:
     """
     figures = {} if report.dice is None else {"Dice": report.dice}
     curve = [] if report.detection is None else report.detection.froc
-    flagged = flagged_at(curve, FOUND)
+    flagged = flagged_at(curve, TARGET_RECALL)
     # A curve that never finds so many polyps would flag every frame to do so.
-    figures[f"clean frames flagged at {FOUND:.0%} found"] = 1.0 if flagged is None else flagged
+    figures[f"clean frames flagged at {TARGET_RECALL:.0%} found"] = (
+        1.0 if flagged is None else flagged
+    )
     quiet = [p.overlapped or 0.0 for p in curve if (p.flagged or 0.0) <= FLAGGED]
     figures[f"polyps found at {FLAGGED:.0%} flagged"] = max(quiet, default=0.0)
     return figures
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

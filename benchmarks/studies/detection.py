@@ -103,17 +103,17 @@ def detection_study(title: str, note: str, reports: dict[str, EvaluationReport])
     return DetectionStudy(title=title, note=note, detection_rows=rows)
 
 
-def _row(name: str, report: EvaluationReport, found: Detection) -> DetectionRow:
+def _row(name: str, report: EvaluationReport, detection: Detection) -> DetectionRow:
     return DetectionRow(
         name=name,
-        images=found.images.n,
-        images_found=found.images.overlapped,
-        clean=found.clean.n,
-        flagged=found.clean.flagged,
-        flagged_ci95=found.clean.clustered_ci95,
+        images=detection.images.n,
+        images_found=detection.images.overlapped,
+        clean=detection.clean.n,
+        flagged=detection.clean.flagged,
+        flagged_ci95=detection.clean.clustered_ci95,
         sequences={
             key: (counts.flagged, counts.clean)
-            for key, counts in found.by_sequence.items()
+            for key, counts in detection.by_sequence.items()
             if counts.clean
         },
         sets=[
@@ -124,10 +124,10 @@ def _row(name: str, report: EvaluationReport, found: Detection) -> DetectionRow:
                 clean=counts.clean,
                 flagged=counts.flagged,
             )
-            for key, counts in found.by_set.items()
+            for key, counts in detection.by_set.items()
         ],
-        flagged_at={f"{share:g}": flagged_at(found.froc, share) for share in SHARES},
-        froc=found.froc,
+        flagged_at={f"{share:g}": flagged_at(detection.froc, share) for share in SHARES},
+        froc=detection.froc,
     )
 
 
@@ -159,15 +159,17 @@ def flagged_at(froc: list[FrocPoint], share: float) -> float | None:
 def main(records: tuple[str, ...], title: str, note: str, out: Path, plot: Path | None) -> None:
     """Compare evaluations of bundles on the same frames."""
     reports = {}
-    for given in records:
-        name, equals, path = given.partition("=")
+    for record in records:
+        name, equals, path = record.partition("=")
         if not equals:
-            raise UsageError(f"{given} has no name", expected="NAME=FILE")
+            raise UsageError(f"{record} has no name", expected="NAME=FILE")
         reports[name] = read_record(Path(path))
     study = detection_study(title, note, reports)
     if plot is not None:
-        held = {name: report.detection for name, report in reports.items() if report.detection}
-        atomic_write(plot, froc_curves(held, "flagged"))
+        detections = {
+            name: report.detection for name, report in reports.items() if report.detection
+        }
+        atomic_write(plot, froc_curves(detections, "flagged"))
         console.made(plot)
     write_json(out, study)
     console.made(out)

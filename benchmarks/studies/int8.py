@@ -6,12 +6,11 @@ are kept in the run's folder.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from benchmarks.studies.kept_figures import figures_by_folder
 from benchmarks.studies.left_out import left_out_pairs
-from edge.util.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +42,14 @@ def int8_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
     from distill.run_folder import load_config
     from quantize.certify.accuracy import score_engine
 
-    path, weights = run / RECORD, run / "checkpoints" / "best.pt"
-    fresh = path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns
-    kept = msgspec.json.decode(path.read_bytes(), type=dict[str, float | None]) if fresh else {}
-    engine = None
-    for folder in folders:
-        place = str(folder.resolve())
-        if place not in kept:
-            engine = engine or _engine(run)
-            kept[place] = score_engine(engine, load_config(run), left_out_pairs(folder)).dice
-            write_json(path, kept)
-    found = {f"Dice INT8, {folder.name}": kept[str(folder.resolve())] for folder in folders}
-    return {name: value for name, value in found.items() if value is not None}
+    engine = cache(lambda: _engine(run))
+    figures = figures_by_folder(
+        run / RECORD,
+        folders,
+        lambda folder: score_engine(engine(), load_config(run), left_out_pairs(folder)).dice,
+        float | None,
+    )
+    return {f"Dice INT8, {name}": dice for name, dice in figures.items() if dice is not None}
 
 
 def _engine(run: Path) -> ExportedEngine:

@@ -63,8 +63,8 @@ def write_label_share(
             (folder / "rest").mkdir()
             for name in sorted({sample.dataset for sample in splits.train}):
                 own = [sample for sample in splits.train if sample.dataset == name]
-                kept, left = _drawn(own, share, seed)
-                _link(kept, folder / "labeled" / name / "train", masks=True)
+                labeled, left = _choose_groups(own, share, seed)
+                _link(labeled, folder / "labeled" / name / "train", masks=True)
                 _link(left, folder / "rest" / name, masks=False)
             for name in sorted({sample.dataset for sample in splits.validation}):
                 own = [sample for sample in splits.validation if sample.dataset == name]
@@ -72,17 +72,19 @@ def write_label_share(
     return LabelShare(sorted((out / "labeled").iterdir()), sorted((out / "rest").iterdir()))
 
 
-def _drawn(samples: Sequence[Sample], share: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+def _choose_groups(
+    samples: Sequence[Sample], share: int, seed: int
+) -> tuple[list[Sample], list[Sample]]:
     groups = sorted({sample.group for sample in samples})
     np.random.default_rng(seed).shuffle(groups)
-    kept: list[Sample] = []
+    chosen_samples: list[Sample] = []
     chosen: set[str] = set()
     for group in groups:
-        if len(kept) >= share / 100 * len(samples):
+        if len(chosen_samples) >= share / 100 * len(samples):
             break
         chosen.add(group)
-        kept += [sample for sample in samples if sample.group == group]
-    return kept, [sample for sample in samples if sample.group not in chosen]
+        chosen_samples += [sample for sample in samples if sample.group == group]
+    return chosen_samples, [sample for sample in samples if sample.group not in chosen]
 
 
 def _link(samples: Sequence[Sample], home: Path, *, masks: bool) -> None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from benchmarks.studies.kept_figures import figures_by_folder, flat
 from edge.datasets.pairs import find_pairs
 from edge.datasets.parts import find_parts
 from edge.errors import UsageError
 from edge.frame import DEFAULT_OPERATING_POINT
-from edge.util.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,21 +72,17 @@ def left_out_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
     """
     from distill.train.evaluation import evaluate_run
 
-    path = run / RECORD
-    weights = run / "checkpoints" / "best.pt"
-    fresh = path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns
-    kept: dict[str, dict[str, float]] = {}
-    if fresh:
-        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, float]])
-    figures: dict[str, float] = {}
-    for folder in folders:
-        place = str(folder.resolve())
-        if not set(CONFIDENCE) <= kept.get(place, {}).keys():
-            report = evaluate_run(run, left_out_pairs(folder), dataset=folder.name)
-            kept[place] = summarize_left_out(report)
-            write_json(path, kept)
-        figures |= {f"{name}, {folder.name}": value for name, value in kept[place].items()}
-    return figures
+    return flat(
+        figures_by_folder(
+            run / RECORD,
+            folders,
+            lambda folder: summarize_left_out(
+                evaluate_run(run, left_out_pairs(folder), dataset=folder.name)
+            ),
+            dict[str, float],
+            is_complete=lambda figures: set(CONFIDENCE) <= figures.keys(),
+        )
+    )
 
 
 def left_out_boxes(run: Path, folders: Sequence[Path]) -> dict[str, float]:
@@ -128,12 +122,12 @@ def left_out_boxes(run: Path, folders: Sequence[Path]) -> dict[str, float]:
                     names=(text, "box"),
                     dataset=folder.name,
                 )
-            found = report.boxes
+            boxes = report.boxes
             values = {
-                "precision": found.precision,
-                "recall": found.recall,
-                "F1": found.f1,
-                "AP": found.average_precision,
+                "precision": boxes.precision,
+                "recall": boxes.recall,
+                "F1": boxes.f1,
+                "AP": boxes.average_precision,
             }
             figures |= {
                 f"{key} of {name}, {folder.name}": value
@@ -150,22 +144,22 @@ def summarize_left_out(report: EvaluationReport) -> dict[str, float]:
         report: The evaluation of a run, with the findings of each image.
     """
     figures = {} if report.dice is None else {"Dice": report.dice}
-    found = [row.findings for row in report.per_image if row.findings is not None]
+    findings = [row.findings for row in report.per_image if row.findings is not None]
     least = DEFAULT_OPERATING_POINT.min_peak
-    if found:
-        false = sum(peak >= least for item in found for peak in item.false_peaks)
-        figures["false regions"] = false / len(found)
-    small = [polyp for item in found for polyp in item.polyps if polyp.area < SMALL]
+    if findings:
+        false = sum(peak >= least for item in findings for peak in item.false_peaks)
+        figures["false regions"] = false / len(findings)
+    small = [polyp for item in findings for polyp in item.polyps if polyp.area < SMALL]
     if small:
-        seen = [p for p in small if p.overlap_peak is not None and p.overlap_peak >= least]
-        figures["recall under 2 %"] = len(seen) / len(small)
+        seen_polyps = [p for p in small if p.overlap_peak is not None and p.overlap_peak >= least]
+        figures["recall under 2 %"] = len(seen_polyps) / len(small)
     if report.confidence:
         by_name = report.confidence.by_confidence
         plain = by_name["maximum score"]
         values = [
             value
-            for found in (by_name.get("confidence", plain), plain)
-            for value in (found.ece, found.aurc, found.quality_at_coverage)
+            for findings in (by_name.get("confidence", plain), plain)
+            for value in (findings.ece, findings.aurc, findings.quality_at_coverage)
         ]
         figures |= dict(zip(CONFIDENCE, values, strict=True))
     return figures

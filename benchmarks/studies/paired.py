@@ -121,19 +121,19 @@ def run_study(
     dice: dict[str, list[float]] = {name: [] for name in arms}
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     further: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
-    wanted = [(seed, name) for seed in seeds for name in arms]
+    jobs = [(seed, name) for seed in seeds for name in arms]
     runs.mkdir(parents=True, exist_ok=True)
     # Train what no other process is training first, then whatever remains.
     for wait in (False, True):
-        for number, (seed, name) in enumerate(wanted):
+        for number, (seed, name) in enumerate(jobs):
             run = runs / f"{name}-{seed}"
             with suppress(BlockingIOError), locked(runs / f"{run.name}.lock", wait=wait):
                 if not is_finished(run):
-                    console.step(number + 1, len(wanted), f"{name}, seed {seed}")
-                found, spent = _trained(run, shared | arms[name] | {"seed": seed})
+                    console.step(number + 1, len(jobs), f"{name}, seed {seed}")
+                dice_reached, spent = _trained(run, shared | arms[name] | {"seed": seed})
                 figures = {} if score is None else score(run)
                 if wait:
-                    dice[name].append(found)
+                    dice[name].append(dice_reached)
                     seconds[name].append(spent)
                     further[name].append(figures)
     base = next(iter(arms))
@@ -177,19 +177,19 @@ def compare(name: str, dice: Sequence[float], baseline: Sequence[float] | None) 
 
 
 def compare_figures(
-    found: Sequence[dict[str, float]], baseline: Sequence[dict[str, float]] | None
+    rows: Sequence[dict[str, float]], baseline: Sequence[dict[str, float]] | None
 ) -> dict[str, Figure]:
     """Compare each figure that all seeds of an arm have with the baseline's.
 
     Args:
-        found: Figures of each seed.
+        rows: Figures of each seed.
         baseline: Figures of the baseline with the same seeds; None for the baseline itself.
     """
     figures = {}
-    for name in found[0] if found else {}:
-        if not all(name in row for row in found):
+    for name in rows[0] if rows else {}:
+        if not all(name in row for row in rows):
             continue
-        values = [row[name] for row in found]
+        values = [row[name] for row in rows]
         if baseline is None or not all(name in row for row in baseline):
             figures[name] = Figure(
                 values=values,
@@ -239,7 +239,7 @@ def recovered_shares(study: Study) -> dict[str, float]:
     }
     shares = {}
     for name, values in levels.items():
-        low, reached, high = (float(np.mean(found)) for found in values)
+        low, reached, high = (float(np.mean(sample)) for sample in values)
         if high > low:
             shares[name] = (reached - low) / (high - low)
     return shares
@@ -248,11 +248,11 @@ def recovered_shares(study: Study) -> dict[str, float]:
 def show_study(study: Study) -> None:
     """Print the tables of a study."""
     rows = [
-        [row.recipe, float(np.mean(row.dice)), row.difference, *_shown(row)] for row in study.rows
+        [row.recipe, float(np.mean(row.dice)), row.difference, *_cells(row)] for row in study.rows
     ]
     console.table(["recipe", "Dice", "difference", "95 % interval", "verdict"], rows)
     further = [
-        [row.recipe, name, float(np.mean(figure.values)), figure.difference, *_shown(figure)]
+        [row.recipe, name, float(np.mean(figure.values)), figure.difference, *_cells(figure)]
         for row in study.rows
         for name, figure in row.figures.items()
     ]
@@ -263,9 +263,9 @@ def show_study(study: Study) -> None:
         console.say(f"share of the gain that is recovered, {name}: {share:.2f}")
 
 
-def _shown(found: Row | Figure) -> list[str]:
-    ci = found.difference_ci95
-    return ["" if ci is None else f"{ci[0]:+.4f} to {ci[1]:+.4f}", found.verdict]
+def _cells(row: Row | Figure) -> list[str]:
+    ci = row.difference_ci95
+    return ["" if ci is None else f"{ci[0]:+.4f} to {ci[1]:+.4f}", row.verdict]
 
 
 def _verdict(interval: tuple[float, float], above: str, below: str) -> str:

@@ -6,11 +6,11 @@ the end of the schedule are scored, so that no frame selects the weights that it
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.studies import options
 from benchmarks.studies.paired import run_study, show_study
 from edge.errors import UsageError
 from edge_difom.cli import console
@@ -18,6 +18,7 @@ from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 RECIPES: dict[str, dict[str, object]] = {
     "none": {"recipe": "none"},
@@ -76,10 +77,8 @@ _CALL = "python -m benchmarks.studies.recipes"
         f"{_CALL} --data DIR --recipe none --recipe difom --seeds 5 --set epochs=10",
     )
 )
-@click.option(
-    "--data", multiple=True, required=True, type=click.Path(path_type=Path), metavar="DIR"
-)
-@click.option("--val-sequences", default="", metavar="3,8,13")
+@options.data()
+@options.VAL_SEQUENCES
 @click.option(
     "--recipe",
     "names",
@@ -97,25 +96,11 @@ _CALL = "python -m benchmarks.studies.recipes"
     metavar="run:RUN",
     help="Run of a student, for the recipes that learn from it; repeatable.",
 )
-@click.option(
-    "--pseudo",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder of `edge-difom label`, for `self-training`; repeatable.",
-)
-@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Setting that all runs share; repeatable.",
-)
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs/recipes"), show_default=True
-)
-@click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
+@options.folders("--pseudo", "A folder of `edge-difom label`, for `self-training`")
+@options.SEEDS
+@options.ASSIGNMENTS
+@options.runs("runs/recipes")
+@options.OUT
 def command(
     data: tuple[Path, ...],
     val_sequences: str,
@@ -132,17 +117,15 @@ def command(
     from distill.config import parse_assignments
 
     shared: dict[str, Any] = {
-        "data": [str(folder.resolve()) for folder in data],
-        "val_sequences": [int(part) for part in val_sequences.split(",") if part],
+        "data": options.absolute(data),
+        "val_sequences": options.parse_sequences(val_sequences),
         "teachers": list(teachers),
         "student": "edge-s",
         "size": 192,
         "epochs": 8,
         **parse_assignments(assignments),
     }
-    recipes = known_recipes(
-        task_teachers, [*shared["data"], *(str(folder.resolve()) for folder in pseudo)]
-    )
+    recipes = known_recipes(task_teachers, [*shared["data"], *options.absolute(pseudo)])
     missing = sorted(set(names) - recipes.keys() - ABLATIONS.keys())
     if missing:
         raise UsageError(f"recipe {missing[0]} needs a task teacher", hint="--task-teacher run:RUN")
@@ -150,14 +133,12 @@ def command(
         raise UsageError(
             f"recipe {SELF_TRAINING} needs frames", hint="edge-difom label, then --pseudo DIR"
         )
-    known = recipes | ABLATIONS
+    available = recipes | ABLATIONS
     usual = [name for name in recipes if name != SELF_TRAINING or pseudo]
-    chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or usual)])}
+    chosen = {name: available[name] for name in dict.fromkeys(["none", *(names or usual)])}
     study = run_study(shared, chosen, list(range(seeds)), runs)
     show_study(study)
-    if json_path:
-        console.write_json(json_path, study)
-        console.made(json_path)
+    options.write_study(study, json_path)
 
 
 def known_recipes(
@@ -169,9 +150,9 @@ def known_recipes(
         task_teachers: Task teachers as `run:RUN`.
         data: Folders for `self-training`.
     """
-    known = RECIPES | {SELF_TRAINING: {"recipe": "none", "data": list(data)}}
+    recipes = RECIPES | {SELF_TRAINING: {"recipe": "none", "data": list(data)}}
     if not task_teachers:
-        return known
+        return recipes
     filled = {
         name: {
             key: list(task_teachers) if value == ["{}"] else value
@@ -179,7 +160,7 @@ def known_recipes(
         }
         for name, settings in FROM_TASK.items()
     }
-    return known | filled
+    return recipes | filled
 
 
 if __name__ == "__main__":

@@ -189,8 +189,8 @@ def command(
         if clips or folders:
             raise UsageError("real clips need a student", expected="--bundle B", got="no bundle")
         mistakes = Mistakes(per_minute=per_minute)
-        drawn = [draw_clip(seed, fps) for seed in range(phantom)]
-        watched = [made_up(clip, seed, mistakes) for clip in drawn for seed in range(seeds)]
+        clips_drawn = [draw_clip(seed, fps) for seed in range(phantom)]
+        watched = [made_up(clip, seed, mistakes) for clip in clips_drawn for seed in range(seeds)]
         study = compare(
             watched, {"made up": str(mistakes), "seeds": seeds}, Output(height=0, width=0)
         )
@@ -268,8 +268,8 @@ def made_up(clip: PhantomClip, seed: int, mistakes: Mistakes | None = None) -> W
     for number, scores in enumerate(
         scores_of(clip.truth, clip.size, fps=clip.fps, mistakes=mistakes or Mistakes(), seed=seed)
     ):
-        found = regions(scores, clip.size, point)
-        result = Result(scores.copy(), found, mask_area(found), None)
+        found_regions = regions(scores, clip.size, point)
+        result = Result(scores.copy(), found_regions, mask_area(found_regions), None)
         looks.append(Look(round(number * 1e9 / clip.fps), result, float(scores.max()) / UNITS))
     return Watched(clip.name, "boxes", clip.size, clip.truth, looks)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
+from benchmarks.studies import options
 from benchmarks.studies.box_data import write_box_data
 from benchmarks.studies.left_out import (
     CONFIDENCE,
@@ -170,20 +171,8 @@ _CALL = "python -m benchmarks.studies.systems"
 )
 @click.argument("name", required=False, type=click.Choice(list(COMPARISONS)))
 @click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
-@click.option(
-    "--data",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder to train and validate on; repeatable.",
-)
-@click.option(
-    "--left-out",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder that no run sees, such as another hospital's, all of which is scored; repeatable.",
-)
+@options.data(required=False)
+@options.left_out()
 @click.option(
     "--boxed",
     type=click.Path(path_type=Path),
@@ -197,24 +186,12 @@ _CALL = "python -m benchmarks.studies.systems"
     help="Run that teaches the arms of `scan-teacher`, such as one of edge-l with "
     "selective_scan=true or of sam-mamba:FOLDER.",
 )
-@click.option("--val-sequences", default="", metavar="3,8,13")
+@options.VAL_SEQUENCES
 @click.option("--arm", "chosen", multiple=True, help="Arm beside the baseline; repeatable.")
-@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Setting that all runs share; repeatable.",
-)
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs/systems"),
-    show_default=True,
-    help="Folder of the runs; finished ones are kept, and a stopped one is resumed.",
-)
-@click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
+@options.SEEDS
+@options.ASSIGNMENTS
+@options.runs("runs/systems")
+@options.OUT
 def command(
     name: str | None,
     only_list: bool,
@@ -241,7 +218,7 @@ def command(
     keep_freed_memory()
     settings = parse_assignments(assignments)
     if val_sequences:
-        settings["val_sequences"] = [int(part) for part in val_sequences.split(",")]
+        settings["val_sequences"] = options.parse_sequences(val_sequences)
     study = compare_systems(
         name,
         data,
@@ -254,9 +231,7 @@ def command(
         chosen=chosen,
     )
     show_study(study)
-    if json_path:
-        console.write_json(json_path, study)
-        console.made(json_path)
+    options.write_study(study, json_path)
 
 
 def compare_systems(
@@ -314,13 +289,13 @@ def compare_systems(
         for arm, changes in comparison.arms.items()
         if not chosen or arm in (baseline, *chosen)
     }
-    folders = [str(folder.resolve()) for folder in data]
+    folders = options.absolute(data)
     if boxed is not None:
-        made = write_box_data(boxed, runs / "data" / boxed.resolve().name)
+        box_data = write_box_data(boxed, runs / "data" / boxed.resolve().name)
         batch = shared["batch_size"]
         filled = {
-            "boxes": [str(made.boxes)],
-            "data": [*folders, str(made.folder)],
+            "boxes": [str(box_data.boxes)],
+            "data": [*folders, str(box_data.folder)],
             "batch_size": batch - round(shared["box_share"] * batch),
         }
         arms = {

@@ -9,24 +9,25 @@ for each share of the labels.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
 
+from benchmarks.studies import options
 from benchmarks.studies.int8 import int8_figures
 from benchmarks.studies.label_share import write_label_share
 from benchmarks.studies.left_out import CONFIDENCE, left_out_figures, refuse_seen
 from benchmarks.studies.paired import Study, run_study, show_study
-from edge.errors import EdgeDifomError, UsageError
+from edge.errors import UsageError
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure, keep_freed_memory
+from edge_difom.cli.main import run_program
+from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.studies.label_share import LabelShare
 
@@ -109,12 +110,12 @@ def plan_share(
     from distill.config import make_config
     from distill.data.load import draw_splits
 
-    given = {
+    base_settings = {
         **settings,
         "data": [str(folder.resolve()) for folder in labels.data],
     }
     further = [str(folder.resolve()) for folder in (*labels.rest, *images)]
-    config = make_config(given | {"images": further})
+    config = make_config(base_settings | {"images": further})
     splits = draw_splits(config.data)
     batch = config.run.batch_size
     labeled, frames = len(splits.train), len(splits.train) + len(splits.images)
@@ -122,16 +123,16 @@ def plan_share(
     taught_steps = config.run.image_epochs * (frames // min(batch, frames))
     more = max(1, round(taught_steps / steps_in_epoch))
     # Frames to train on are among them anyway, and make the stage where there are no others.
-    shown = further or [f"{folder}/train" for folder in given["data"]]
-    taught: dict[str, Any] = {"images": shown, "teachers": [teacher]}
-    known: dict[str, dict[str, Any]] = {"embedded": taught}
+    images_of_teachers = further or [f"{folder}/train" for folder in base_settings["data"]]
+    taught: dict[str, Any] = {"images": images_of_teachers, "teachers": [teacher]}
+    settings_of: dict[str, dict[str, Any]] = {"embedded": taught}
     for arm, count in MEMBERS.items():
         heads = [f"fitted:{fit_path(fits, share, seed)}" for seed in range(count)]
-        known[arm] = taught | {"teachers": heads, "task_teachers": heads}
+        settings_of[arm] = taught | {"teachers": heads, "task_teachers": heads}
     return SharePlan(
         share,
-        given,
-        {BASELINE: {"epochs": config.run.epochs + more}} | {arm: known[arm] for arm in arms},
+        base_settings,
+        {BASELINE: {"epochs": config.run.epochs + more}} | {arm: settings_of[arm] for arm in arms},
         config.run.epochs * steps_in_epoch + taught_steps,
         frames,
     )
@@ -151,8 +152,8 @@ def _fit(plan: SharePlan, fits: Path, teacher: str, epochs: int) -> None:
         out = fit_path(fits, plan.share, seed)
         if out.is_dir():
             continue
-        wanted = {key: plan.settings[key] for key in ("data", "size", "batch_size")}
-        values = wanted | {"seed": seed, "epochs": epochs}
+        fit_settings = {key: plan.settings[key] for key in ("data", "size", "batch_size")}
+        values = fit_settings | {"seed": seed, "epochs": epochs}
         best = fit_teacher(fit_config(teacher, values), out, report=console.progress)
         console.say(f"fitted on {plan.share} % of the labels: Dice {best['dice_val']:.4f}")
 
@@ -197,8 +198,8 @@ def compare_teaching(
 
 def _figures(run: Path, left_out: Sequence[Path]) -> dict[str, float]:
     """Figures of a run on the left-out data sets in FP32 and INT8, and what INT8 loses."""
-    found = left_out_figures(run, left_out)
-    figures = {name: v for name, v in found.items() if not name.startswith(CONFIDENCE)}
+    figures_left_out = left_out_figures(run, left_out)
+    figures = {name: v for name, v in figures_left_out.items() if not name.startswith(CONFIDENCE)}
     for name, value in int8_figures(run, left_out).items():
         plain = name.replace(" INT8", "")
         figures[name] = value
@@ -216,30 +217,10 @@ _CALL = "python -m benchmarks.studies.teaching"
         f"{_CALL} --data KVASIR --left-out CLINICDB --labels 10,100 --arm fitted --out study.json",
     )
 )
-@click.option(
-    "--data",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder with masks to train and validate on; repeatable.",
-)
-@click.option(
-    "--left-out",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder that no run sees, such as another hospital's; repeatable.",
-)
-@click.option(
-    "--images",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of further frames without masks; repeatable.",
-)
-@click.option("--val-sequences", default="", metavar="3,8,13")
+@options.data()
+@options.left_out(required=True)
+@options.folders("--images", "Folder of further frames without masks")
+@options.VAL_SEQUENCES
 @click.option(
     "--labels",
     default="10,30,100",
@@ -254,24 +235,12 @@ _CALL = "python -m benchmarks.studies.teaching"
     help="Arm beside the baseline, repeatable; by default all.",
 )
 @click.option("--teacher", default=EMBEDDED, show_default=True, help="The frozen network.")
-@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
+@options.SEEDS
 @click.option("--fit-epochs", type=click.IntRange(min=1), default=FIT_EPOCHS, show_default=True)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Setting that all runs share, such as image_epochs=100; repeatable.",
-)
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs/teaching"),
-    show_default=True,
-    help="Folder of the runs; finished ones are kept, and a stopped one is resumed.",
-)
+@options.ASSIGNMENTS
+@options.runs("runs/teaching")
 @click.option("--dry-run", is_flag=True, help="Print steps and hours, and train nothing.")
-@click.option("--out", "json_path", metavar="FILE", help="Write the studies as JSON.")
+@options.OUT
 def command(
     data: tuple[Path, ...],
     left_out: tuple[Path, ...],
@@ -297,7 +266,7 @@ def command(
         raise UsageError("no such shares of the labels", expected="--labels 10,30,100", got=labels)
     settings = SHARED | parse_assignments(assignments)
     chosen = [arm for arm in ARMS if not arms or arm in arms]
-    sequences = [int(part) for part in val_sequences.split(",") if part]
+    sequences = options.parse_sequences(val_sequences)
     plans = [
         plan_share(
             share,
@@ -318,12 +287,10 @@ def command(
     study = compare_teaching(
         plans, range(seeds), runs, left_out=left_out, teacher=teacher, fit_epochs=fit_epochs
     )
-    for share, found in study.shares.items():
+    for share, share_study in study.shares.items():
         console.say(f"{share} % of the labels, {study.steps[share]} steps of every arm")
-        show_study(found)
-    if json_path:
-        console.write_json(json_path, study)
-        console.made(json_path)
+        show_study(share_study)
+    options.write_study(study, json_path)
 
 
 def _show_costs(plans: Sequence[SharePlan], seeds: int) -> None:
@@ -345,9 +312,4 @@ def _show_costs(plans: Sequence[SharePlan], seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

@@ -93,11 +93,11 @@ class TrainingData:
         self.unlabeled, self.boxed = unlabeled, boxed
         self.images, self.held_out = images, held_out
         self.labeled = len(train) - len(splits.clean_train)
-        drawn = list(splits.train)
+        samples = list(splits.train)
         if held_out is not None:
-            drawn += [*splits.clean_train, *splits.images]
+            samples += [*splits.clean_train, *splits.images]
         self.order = EpochOrder(
-            [sample.dataset for sample in drawn],
+            [sample.dataset for sample in samples],
             clean=len(splits.clean_train) if held_out is None else 0,
             unlabeled=0 if unlabeled is None else len(unlabeled),
             batch_size=run.batch_size,
@@ -113,11 +113,11 @@ class TrainingData:
         self.loaders = (
             min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         )
-        shown = len(train) + (0 if images is None else len(images))
-        self.shown_to_teachers = np.arange(shown)
+        view_total = len(train) + (0 if images is None else len(images))
+        self.shown_to_teachers = np.arange(view_total)
         if shuffle_teacher:
             # A rotation of a random order is a random order in which nothing stays in its place.
-            order = sample_rng(self.seed, 0, SHUFFLE).permutation(shown)
+            order = sample_rng(self.seed, 0, SHUFFLE).permutation(view_total)
             self.shown_to_teachers[order] = np.roll(order, 1)
 
     def batches(self, epoch: int, start: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
@@ -144,9 +144,9 @@ class TrainingData:
             masks.append(mask)
             thetas.append(theta)
         warps = theta_batch(thetas)
-        shown = self.shown_to_teachers[[view.index for view in views.known]]
-        targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
-        logits = None if self.task_logits is None else warp_maps(self.task_logits.raw(shown), warps)
+        rows = self.shown_to_teachers[[view.index for view in views.known]]
+        targets = [warp_maps(cache.batch(rows), warps) for cache in self.caches]
+        logits = None if self.task_logits is None else warp_maps(self.task_logits.raw(rows), warps)
         return Batch(
             to_tensor(np.stack(images)),
             mask_tensor(np.stack(masks)),
@@ -174,7 +174,7 @@ class TrainingData:
         return image, mask
 
     def _augmented(
-        self, picture: ImageU8, truth: ImageU8, rng: np.random.Generator, *, whole: bool = False
+        self, picture: ImageU8, truth: ImageU8, rng: np.random.Generator, *, as_is: bool = False
     ) -> tuple[ImageU8, ImageU8, NDArray[np.float64]]:
         """A training view of a frame, its mask, and the geometry of both.
 
@@ -182,7 +182,7 @@ class TrainingData:
             picture: The frame.
             truth: Its mask.
             rng: Random numbers of this view.
-            whole: The mask only says what is visible: it stays as it is, and polyps are not
+            as_is: The mask only says what is visible: it stays as it is, and polyps are not
                 avoided.
         """
         share = self.augmentation.shifted_views
@@ -190,7 +190,7 @@ class TrainingData:
         # views.
         shifted = rng.random() < share if 0 < share < 1 else share == 1
         theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
-        polyp_free = 0.0 if whole else self.augmentation.polyp_free_views
+        polyp_free = 0.0 if as_is else self.augmentation.polyp_free_views
         if polyp_free and rng.random() < polyp_free:
             window = polyp_free_affine(truth, rng)
             theta = theta if window is None else window
@@ -218,9 +218,9 @@ class TrainingData:
             rng = sample_rng(self.seed, epoch, stream, view.index, *view.again)
             frame = store.images[view.index]
             everything = np.full(frame.shape[:2], 255, np.uint8)
-            image, shown, theta = self._augmented(frame, everything, rng, whole=True)
+            image, truth, theta = self._augmented(frame, everything, rng, as_is=True)
             strong.append(image)
-            visible.append(shown)
+            visible.append(truth)
             thetas.append(theta)
         frames = store.images[[view.index for view in views]]
         return Unlabeled(

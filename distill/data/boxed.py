@@ -46,26 +46,26 @@ def load_boxed(
             twice or without a usable box, or none is left to train on.
     """
     masked = {str(Path(sample.image).resolve()) for sample in known}
-    taken: dict[str, Path] = {}
+    sources_of: dict[str, Path] = {}
     samples: list[Sample] = []
     for source in sources:
         chosen = []
         for item in _trained(source):
             place = str(item.image.resolve())
-            if place in taken:
+            if place in sources_of:
                 raise DataError(
                     f"{item.image} is annotated twice",
                     expected="the boxes of a picture in one place",
-                    got=f"{taken[place]} and {item.source}",
+                    got=f"{sources_of[place]} and {item.source}",
                 )
-            taken[place] = item.source
+            sources_of[place] = item.source
             if place not in masked:
                 chosen.append(item)
         _warn_outlines(source, chosen)
         name = source.name if source.is_dir() else source.parent.name
         with ThreadPoolExecutor() as pool:
             samples += pool.map(lambda item, name=name: _sample(item, name, rule), chosen)
-    with_masks = len(taken) - len(samples)
+    with_masks = len(sources_of) - len(samples)
     if sources and not samples:
         raise DataError(
             "no picture with boxes is left to train on",
@@ -73,7 +73,7 @@ def load_boxed(
             got=f"{with_masks} pictures, all of them with masks",
         )
     if with_masks:
-        logger.info("%d of %d pictures with boxes also have masks", with_masks, len(taken))
+        logger.info("%d of %d pictures with boxes also have masks", with_masks, len(sources_of))
     return samples
 
 
@@ -106,9 +106,14 @@ def _sample(item: Drawing, dataset: str, rule: FieldOfView) -> Sample:
     """One picture with its boxes in shares of the part that the student sees."""
     image = read_annotated(item, read_bytes(item.image))
     height, width = image.shape[:2]
-    boxes = [found for shape in item.shapes if (found := extent(shape)) is not None]
-    for found in boxes:
-        edges = (found.x, found.y, found.x + found.width, found.y + found.height)
+    boxes = [extent_box for shape in item.shapes if (extent_box := extent(shape)) is not None]
+    for extent_box in boxes:
+        edges = (
+            extent_box.x,
+            extent_box.y,
+            extent_box.x + extent_box.width,
+            extent_box.y + extent_box.height,
+        )
         if _clipped(edges, (0, 0, width, height)) is None:
             raise DataError(
                 f"{item.source}: a box on {item.image.name} lies outside of the picture",

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 POLYP_COVERAGE = 128
 """Coverage of a pixel in 1/255 from which validation counts it as polyp."""
-_NAMED = 2
+_MAX_NAMES = 2
 """Number of frames that a warning names."""
 
 
@@ -60,8 +60,8 @@ def check_stores(
             "%d of %d validation frames are also trained on, so that validation flatters: %s%s",
             len(twice),
             len(held_out),
-            ", ".join(pairs[:_NAMED]),
-            ", ..." if len(twice) > _NAMED else "",
+            ", ".join(pairs[:_MAX_NAMES]),
+            ", ..." if len(twice) > _MAX_NAMES else "",
         )
 
 

@@ -41,8 +41,8 @@ class Frames:
     @cached_property
     def key(self) -> str:
         """Hash of all contents and the rules."""
-        named = f"{RULES} {self._rule} {data_digest(self._samples)}"
-        return hashlib.sha256(named.encode()).hexdigest()
+        key_text = f"{RULES} {self._rule} {data_digest(self._samples)}"
+        return hashlib.sha256(key_text.encode()).hexdigest()
 
     def batch(self, rows: slice, size: int) -> ImageU8:
         """Some frames as a network of that size is shown them: (B, size, size, 3) uint8 RGB.

@@ -97,8 +97,8 @@ def decode_images(
             is too small.
     """
     height, width = size
-    named = f"{RULES} {rule} {height}x{width} {data_digest(samples)}"
-    key = hashlib.sha256(named.encode()).hexdigest()
+    key_text = f"{RULES} {rule} {height}x{width} {data_digest(samples)}"
+    key = hashlib.sha256(key_text.encode()).hexdigest()
     folder = cache_dir / f"images-{key[:20]}"
     shapes = ((len(samples), height, width, 3), (len(samples), height, width))
     store = _open(folder, shapes, key, size)

@@ -89,8 +89,10 @@ def open_data(
             )
     train, validation = stores.pop(TRAINING), stores.pop(HELD_OUT)
     check_stores(splits, train, validation, list(stores.values()))
-    shown = (TRAINING, IMAGES, HELD_OUT) if teachers_only else (TRAINING,)
-    frames = {kind: Frames(kinds[kind], config.data.field_of_view) for kind in shown if kinds[kind]}
+    kinds_shown = (TRAINING, IMAGES, HELD_OUT) if teachers_only else (TRAINING,)
+    frames = {
+        kind: Frames(kinds[kind], config.data.field_of_view) for kind in kinds_shown if kinds[kind]
+    }
     maps, held_out = open_maps(
         teachers, task_teacher, frames, config.data.size, config.teachers, report
     )
@@ -205,8 +207,8 @@ def draw_splits(data: DataOptions) -> Splits:
     held_out = [*splits.validation, *validation]
     unlabeled = load_unlabeled([Path(root) for root in data.unlabeled], held_out)
     images = load_unlabeled([Path(root) for root in data.images], held_out, [*splits.train, *train])
-    known = [*splits.train, *splits.validation, *train, *validation]
-    boxed = load_boxed([Path(source) for source in data.boxes], known, rule=data.field_of_view)
+    masked = [*splits.train, *splits.validation, *train, *validation]
+    boxed = load_boxed([Path(source) for source in data.boxes], masked, rule=data.field_of_view)
     _refuse_twice(unlabeled, boxed)
     return Splits(splits.train, splits.validation, train, validation, unlabeled, boxed, images)
 

@@ -101,7 +101,7 @@ def _choose_polyp(image: Image, mask: Image, rim: Image, rng: np.random.Generato
     view = _field_of_view(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     count, labels, stats, centers = cv2.connectedComponentsWithStats((mask >= 128).astype(np.uint8))
     height, width = mask.shape
-    found = []
+    candidates = []
     for number in range(1, count):
         x, y, w, h, pixels = (int(value) for value in stats[number])
         area = pixels / mask.size
@@ -113,10 +113,10 @@ def _choose_polyp(image: Image, mask: Image, rim: Image, rng: np.random.Generato
             and area * _ZOOM[1] ** 2 >= _MIN_AREA
             and area * _ZOOM[0] ** 2 <= _MAX_AREA
         ):
-            found.append(number)
-    if not found:
+            candidates.append(number)
+    if not candidates:
         return None
-    number = found[int(rng.integers(len(found)))]
+    number = candidates[int(rng.integers(len(candidates)))]
     near = cv2.dilate((labels == number).astype(np.uint8), np.ones((3, 3), np.uint8))
     area = float(stats[number, cv2.CC_STAT_AREA]) / mask.size
     return _Polyp(np.where(near > 0, mask, 0).astype(np.uint8), centers[number], area)

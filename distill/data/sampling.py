@@ -112,7 +112,7 @@ class EpochOrder:
         """The views of every step of an epoch."""
         known = [[View(int(row)) for row in rows] for rows in self._labeled_rows(number)]
         if self._balance:
-            known = _told_apart(known)
+            known = _number_repeats(known)
         if self.clean_in_batch:
             first = len(self._datasets)
             rows = self._rounds(number, CLEAN, self._clean, self.clean_in_batch)
@@ -147,20 +147,20 @@ class EpochOrder:
         names, sizes = np.unique(self._datasets, return_counts=True)
         shares = (1 - self._balance) * sizes / sizes.sum() + self._balance / len(names)
         chosen = []
-        for name, wanted in zip(names, apportion(shares, int(sizes.sum())), strict=True):
+        for name, target in zip(names, apportion(shares, int(sizes.sum())), strict=True):
             own = np.flatnonzero(self._datasets == name)
-            rounds = -(-wanted // len(own))
+            rounds = -(-target // len(own))
             chosen += [own[rng.permutation(len(own))] for _ in range(rounds)]
             if rounds:
-                chosen[-1] = chosen[-1][: wanted - (rounds - 1) * len(own)]
+                chosen[-1] = chosen[-1][: target - (rounds - 1) * len(own)]
         return np.concatenate(chosen)
 
     def _rounds(self, epoch: int, stream: int, total: int, in_batch: int) -> Rows:
         """(steps, in_batch) rows out of `total`, all of them before any comes again."""
         rng = sample_rng(self._seed, epoch, stream)
-        wanted = self.steps * in_batch
-        rounds = [rng.permutation(total) for _ in range(-(-wanted // total))]
-        return np.concatenate(rounds)[:wanted].reshape(self.steps, in_batch)
+        target = self.steps * in_batch
+        rounds = [rng.permutation(total) for _ in range(-(-target // total))]
+        return np.concatenate(rounds)[:target].reshape(self.steps, in_batch)
 
 
 def apportion(shares: NDArray[np.float64], total: int) -> list[int]:
@@ -172,15 +172,15 @@ def apportion(shares: NDArray[np.float64], total: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _told_apart(steps: list[list[View]]) -> list[list[View]]:
+def _number_repeats(steps: list[list[View]]) -> list[list[View]]:
     """The same views; the second and further ones of a frame carry their number."""
-    seen: dict[int, int] = {}
-    told = []
+    counts: dict[int, int] = {}
+    distinct = []
     for views in steps:
         numbered = []
         for view in views:
-            count = seen.get(view.index, 0)
-            seen[view.index] = count + 1
+            count = counts.get(view.index, 0)
+            counts[view.index] = count + 1
             numbered.append(View(view.index, (count,) if count else ()))
-        told.append(numbered)
-    return told
+        distinct.append(numbered)
+    return distinct

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _HINT = "restore the data as they were, or train again on what they are now"
-_NAMED = 3
+_MAX_NAMES = 3
 """Number of files that an error names."""
 
 
@@ -84,17 +84,17 @@ def read_splits(path: Path, *, unlabeled: bool = False) -> Splits:
 
 def _refuse_changed(path: Path, samples: Sequence[Sample], files: dict[str, str]) -> None:
     names = dict.fromkeys(name for sample in samples for name in (sample.image, sample.mask))
-    gone = [name for name in names if name and not Path(name).is_file()]
+    missing = [name for name in names if name and not Path(name).is_file()]
     changed: list[str] = []
-    if not gone:
+    if not missing:
         today = file_digests(samples)
         changed = [name for name, digest in today.items() if files.get(name) != digest]
-    for found, what in ((gone, "missing"), (changed, "changed")):
-        if found:
+    for names_wrong, what in ((missing, "missing"), (changed, "changed")):
+        if names_wrong:
             raise DataError(
                 f"the data are not those that {path.parent} was trained on",
                 expected=f"the files that {path} lists, as they were",
-                got=f"{len(found)} {what}: {', '.join(found[:_NAMED])}"
-                + (", ..." if len(found) > _NAMED else ""),
+                got=f"{len(names_wrong)} {what}: {', '.join(names_wrong[:_MAX_NAMES])}"
+                + (", ..." if len(names_wrong) > _MAX_NAMES else ""),
                 hint=_HINT,
             )

@@ -264,18 +264,20 @@ def _read_sequences(path: Path) -> list[_Sequence]:
     return ordered
 
 
-def _check_numbers(roots: Sequence[Path], wanted: Sequence[int]) -> None:
-    if not wanted:
+def _check_numbers(roots: Sequence[Path], numbers: Sequence[int]) -> None:
+    if not numbers:
         return
-    known = {item.sequence for root in roots for item in _read_sequences(root / "sequences.json")}
-    unknown = sorted(set(wanted) - known)
+    available = {
+        item.sequence for root in roots for item in _read_sequences(root / "sequences.json")
+    }
+    unknown = sorted(set(numbers) - available)
     if unknown:
         raise DataError(
             f"no data folder has sequence {', '.join(map(str, unknown))}",
-            expected=f"numbers out of {', '.join(map(str, sorted(known)))}"
-            if known
+            expected=f"numbers out of {', '.join(map(str, sorted(available)))}"
+            if available
             else "a data folder with a sequences.json",
-            hint="val_sequences with such numbers" if known else "val_fraction",
+            hint="val_sequences with such numbers" if available else "val_fraction",
         )
 
 
@@ -299,10 +301,10 @@ def _draw(groups: Sequence[str], fraction: float, seed: int) -> set[str]:
     order = sorted(sizes)
     np.random.default_rng(seed).shuffle(order)
     chosen: set[str] = set()
-    drawn = 0
+    taken_frames = 0
     for group in order[:-1]:  # the last group always stays to train on
-        if drawn >= fraction * len(groups):
+        if taken_frames >= fraction * len(groups):
             break
         chosen.add(group)
-        drawn += sizes[group]
+        taken_frames += sizes[group]
     return chosen

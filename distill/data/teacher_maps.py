@@ -80,7 +80,7 @@ def open_maps(
         grid = (max(1, size // stride), max(1, size // stride))
         teacher.to(device)
         plans.append(
-            {kind: CachePlan(teacher, seen, grid, folder) for kind, seen in frames.items()}
+            {kind: CachePlan(teacher, sources, grid, folder) for kind, sources in frames.items()}
         )
     needed = sum(plan.bytes_to_write for kinds in plans for plan in kinds.values())
     if needed:
@@ -140,16 +140,16 @@ def paced(bar: Progress, clock: Callable[[], float] = time.monotonic) -> Callabl
         clock: Seconds.
     """
     first: int | None = None
-    shown, begin = 0, 0.0
+    last, begin = 0, 0.0
 
     def advance(done: int, _total: int) -> None:
-        nonlocal first, shown, begin
+        nonlocal first, last, begin
         if first is None:
-            first, shown, begin = done, done, clock()
+            first, last, begin = done, done, clock()
             return
         seconds = clock() - begin
         rate = (done - first) / seconds if seconds > 0 else 0.0
-        bar.update(done - shown, f"{rate:.3g} images/s" if done > first else "")
-        shown = done
+        bar.update(done - last, f"{rate:.3g} images/s" if done > first else "")
+        last = done
 
     return advance

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 TRAINED_HERE = ("run", "fitted")
 """Schemes of teachers whose folders say what they were trained on."""
 _CONFIGS = ("resolved.yaml", "fit.yaml")
-_NAMED = 3
+_MAX_NAMES = 3
 """Number of files that an error names."""
 
 
@@ -58,8 +58,9 @@ def refuse_seen_validation(specs: Iterable[str], splits: Splits) -> None:
             raise DataError(
                 f"teacher {spec} has learned from frames that validate here",
                 expected="validation frames that no teacher was trained on",
-                got=f"{len(both)} of {len(held_out)} validation frames: {', '.join(both[:_NAMED])}"
-                + (", ..." if len(both) > _NAMED else ""),
+                got=f"{len(both)} of {len(held_out)} validation frames: "
+                + ", ".join(both[:_MAX_NAMES])
+                + (", ..." if len(both) > _MAX_NAMES else ""),
                 hint="train the teacher on the same data with the same val_sequences, val_fraction "
                 "and split_seed, or validate on other frames",
             )
@@ -73,7 +74,7 @@ def learned_frames(spec: str) -> set[str]:
     Args:
         spec: `run:RUN` or `fitted:DIR`; other teachers give none.
     """
-    found: set[str] = set()
+    frames: set[str] = set()
     open_specs, done = [spec], set()
     while open_specs:
         parsed = parse(open_specs.pop())
@@ -81,9 +82,9 @@ def learned_frames(spec: str) -> set[str]:
         if parsed.scheme not in TRAINED_HERE or folder in done:
             continue
         done.add(folder)
-        found |= _own_frames(folder)
+        frames |= _own_frames(folder)
         open_specs += _teachers_of(folder)
-    return found
+    return frames
 
 
 def _own_frames(folder: Path) -> set[str]:
@@ -110,9 +111,9 @@ def _teachers_of(folder: Path) -> list[str]:
     stages: Sequence[DistillConfig] = [
         config.changed(**{"stages": [], **stage.settings}) for stage in config.run.stages
     ]
-    found = []
-    for made in (config, *stages):
-        found += made.all_teachers
-        if made.student.start and Path(made.student.start).is_dir():
-            found.append(f"run:{made.student.start}")
-    return found
+    sources = []
+    for trained in (config, *stages):
+        sources += trained.all_teachers
+        if trained.student.start and Path(trained.student.start).is_dir():
+            sources.append(f"run:{trained.student.start}")
+    return sources

@@ -51,10 +51,10 @@ class FrameScores(NamedTuple):
         if len(clean) == 0:
             return figures | {"score": figures["dice_val"]}
         least = max(torch.quantile(clean, SPECIFICITY).item(), 0.0)
-        kept = self.dice * (self.peaks[self.polyp] > least)
+        accepted = self.dice * (self.peaks[self.polyp] > least)
         return figures | {
             "flagged_val": (clean >= 0).float().mean().item(),
-            "score": kept.mean().item(),
+            "score": accepted.mean().item(),
         }
 
     def dice_of_each(self) -> list[float | None]:
@@ -84,18 +84,20 @@ def score_frames(model: nn.Module, frames: ImageStore, batch_size: int) -> Frame
         return compare_frames(scored())
 
 
-def compare_frames(found: Iterable[tuple[Tensor, Tensor]]) -> FrameScores:
+def compare_frames(batches: Iterable[tuple[Tensor, Tensor]]) -> FrameScores:
     """Compare logits with masks at threshold .5, at the size of the masks.
 
     Args:
-        found: Batches of logits (B, 1, h, w), upsampled bilinearly, and masks (B, 1, H, W), 0 to 1,
-            on the CPU; at least one mask shows a polyp.
+        batches: Logits (B, 1, h, w), upsampled bilinearly, and masks (B, 1, H, W), 0 to 1, on the
+            CPU; at least one mask shows a polyp.
     """
     dice, iou, peaks, with_polyp = [], [], [], []
-    for logits, masks in found:
+    for logits, masks in batches:
         truth = masks >= 0.5
-        shown = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)
-        mask = shown >= 0
+        resized_logits = F.interpolate(
+            logits, size=truth.shape[-2:], mode="bilinear", align_corners=False
+        )
+        mask = resized_logits >= 0
         both = (truth & mask).sum(dim=(1, 2, 3)).float()
         sizes = truth.sum(dim=(1, 2, 3)) + mask.sum(dim=(1, 2, 3))
         polyp = truth.any(dim=3).any(dim=2).any(dim=1)

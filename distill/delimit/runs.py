@@ -60,16 +60,16 @@ class RunHead:
         height, width = image.shape[:2]
         part = seen_part(image, self._rule)
         x, y, across, down = part or (0, 0, width, height)
-        made = to_input(cut(image, part), (self._size, self._size), bgr=False)
+        prepared = to_input(cut(image, part), (self._size, self._size), bgr=False)
         with torch.inference_mode():
-            maps = self._student.maps(to_tensor(made[None])).boxes
+            maps = self._student.maps(to_tensor(prepared[None])).boxes
         assert maps is not None
         heat, size, offset = (value[0].float().numpy() for value in box_probabilities(maps))
-        found = []
+        proposals = []
         for (left, top, right, low), score in read_boxes(heat, size, offset):
             edges = (x + left * across, y + top * down, x + right * across, y + low * down)
-            found.append(Proposal(clip_box(edges, (height, width)), score))
-        return found
+            proposals.append(Proposal(clip_box(edges, (height, width)), score))
+        return proposals
 
 
 def open_head(run: Path) -> RunHead:

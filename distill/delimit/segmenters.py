@@ -50,20 +50,20 @@ class PromptedSegmenter:
         """The masks of all boxes; the frame is encoded once."""
         del true
         height, width = image.shape[:2]
-        shown, (down, across) = self._shown(image)
+        pixels, (down, across) = self._to_input(image)
         edges = [(x, y, x + w, y + h) for x, y, w, h in (item.box for item in proposals)]
         factors = torch.tensor([across / width, down / height] * 2)
         boxes = torch.tensor([edges], dtype=torch.float32) * factors
         with torch.inference_mode():
-            answer = self._network(pixel_values=shown, input_boxes=boxes, multimask_output=False)
-            maps: Tensor = answer.pred_masks[0].float()
+            output = self._network(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
+            maps: Tensor = output.pred_masks[0].float()
             large = F.interpolate(
                 maps, size=(self._size, self._size), mode="bilinear", align_corners=False
             )[..., :down, :across]
             full = F.interpolate(large, size=(height, width), mode="bilinear", align_corners=False)
         return [cast("MaskBool", mask) for mask in (full[:, 0] > 0).numpy()]
 
-    def _shown(self, image: ImageU8) -> tuple[Tensor, tuple[int, int]]:
+    def _to_input(self, image: ImageU8) -> tuple[Tensor, tuple[int, int]]:
         """The network's input (1, 3, size, size), and height and width of the frame in it."""
         height, width = image.shape[:2]
         size = (self._size, self._size)
@@ -73,13 +73,13 @@ class PromptedSegmenter:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
         pixels = resample(pixels, size)
         processor = self._processor
-        shown = (
+        scaled_pixels = (
             min_max(pixels)
             if processor is None
             else normalized(pixels, processor.mean, processor.deviation)
         )
         padding = (0, self._size - size[1], 0, self._size - size[0])
-        return F.pad(shown, padding), size
+        return F.pad(scaled_pixels, padding), size
 
 
 def load_sam(source: str, *, normalize: str = "published") -> PromptedSegmenter:

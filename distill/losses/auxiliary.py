@@ -23,15 +23,15 @@ def patch_similarity_loss(
         side: Patches along each axis at most; finer maps are averaged.
     """
     rows = []
-    for found in (maps.float(), teacher.detach().float()):
+    for source in (maps.float(), teacher.detach().float()):
         height, width = (min(side, size) for size in (maps.shape[-2], maps.shape[-1]))
-        patches = F.normalize(F.adaptive_avg_pool2d(found, (height, width)).flatten(2), dim=1)
+        patches = F.normalize(F.adaptive_avg_pool2d(source, (height, width)).flatten(2), dim=1)
         similarity = patches.transpose(1, 2) @ patches
         # A patch is similar to itself whatever was learned.
         diagonal = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
         rows.append(F.log_softmax((similarity / temperature).masked_fill(diagonal, -1e4), dim=2))
-    mine, theirs = rows
-    return (theirs.exp() * (theirs - mine)).sum(dim=2).mean()
+    student_rows, teacher_rows = rows
+    return (teacher_rows.exp() * (teacher_rows - student_rows)).sum(dim=2).mean()
 
 
 def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -48,10 +48,10 @@ def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1
     Returns:
         Mean over the batch, a scalar.
     """
-    mine = resized(logits.float(), (teacher.shape[-2], teacher.shape[-1])).flatten(2)
+    student_logits = resized(logits.float(), (teacher.shape[-2], teacher.shape[-1])).flatten(2)
     rows = [
-        F.log_softmax(found / temperature, dim=2)
-        for found in (mine, teacher.detach().float().flatten(2))
+        F.log_softmax(scaled / temperature, dim=2)
+        for scaled in (student_logits, teacher.detach().float().flatten(2))
     ]
     return (
         temperature**2

@@ -66,13 +66,13 @@ def mask_edges(masks: Tensor) -> list[list[Edges]]:
         masks: (B, 1, H, W), 0 to 1.
     """
     height, width = masks.shape[-2:]
-    found = []
+    edges = []
     for mask in (masks[:, 0] >= 0.5).cpu().numpy():
         boxes = [mask_box(polyp) for polyp in polyp_masks(mask)]
-        found.append(
+        edges.append(
             [(x / width, y / height, (x + w) / width, (y + h) / height) for x, y, w, h in boxes]
         )
-    return found
+    return edges
 
 
 def box_targets(edges: Sequence[Sequence[Edges]], grid: tuple[int, int]) -> BoxTargets:
@@ -225,15 +225,15 @@ def hard_frame_weights(maps: BoxMaps, edges: Sequence[Sequence[Edges]]) -> Tenso
     heat, size, offset = (value.cpu().float().numpy() for value in box_probabilities(maps))
     weights = []
     for number, boxes in enumerate(edges):
-        found = [box.edges for box in read_boxes(heat[number], size[number], offset[number])]
+        detected = [box.edges for box in read_boxes(heat[number], size[number], offset[number])]
         if boxes:
-            ious = [max((edge_iou(box, other) for other in found), default=0.0) for box in boxes]
+            ious = [max((edge_iou(box, other) for other in detected), default=0.0) for box in boxes]
             fit = float(np.mean(ious))
         else:
-            fit = 0.0 if found else 1.0
+            fit = 0.0 if detected else 1.0
         weights.append(max(1 - fit, LEAST_WEIGHT))
-    made = torch.tensor(weights, device=maps.heat.device)
-    return made / made.mean()
+    tensor = torch.tensor(weights, device=maps.heat.device)
+    return tensor / tensor.mean()
 
 
 def detection_loss(

@@ -72,10 +72,10 @@ class ConfidenceHints(nn.Module):
         Returns:
             Logits (B, 1, H, W) for the task loss, and the cost, a scalar.
         """
-        asked = F.softplus(-doubt).mean()  # -log sigmoid
+        hint_share = F.softplus(-doubt).mean()  # -log sigmoid
         hinted = torch.rand(len(logits)).to(logits.device) < HINTED
-        shown = hinted_logits(logits, masks, torch.sigmoid(doubt), hinted)
-        cost = self.price.clone() * asked
+        corrected = hinted_logits(logits, masks, torch.sigmoid(doubt), hinted)
+        cost = self.price.clone() * hint_share
         with torch.no_grad():
-            self.price.mul_(_DEARER if asked.item() > self.budget else _CHEAPER)
-        return shown, cost
+            self.price.mul_(_DEARER if hint_share.item() > self.budget else _CHEAPER)
+        return corrected, cost

@@ -74,9 +74,9 @@ def study_cells(study: PaperStudy) -> list[StudyCell]:
     Raises:
         UsageError: A student or number is given twice, or there are fewer teachers than a number.
     """
-    for what, given in (("student", study.students), ("number", study.foundations)):
-        if len(set(map(str, given))) < len(given):
-            raise UsageError(f"the study names a {what} twice", got=", ".join(map(str, given)))
+    for what, values in (("student", study.students), ("number", study.foundations)):
+        if len(set(map(str, values))) < len(values):
+            raise UsageError(f"the study names a {what} twice", got=", ".join(map(str, values)))
     if not 0 <= min(study.foundations) <= max(study.foundations) <= len(study.teachers):
         raise UsageError(
             "the study has fewer teachers than foundation models",

@@ -140,7 +140,7 @@ def forecast(study: PaperStudy, sets: Mapping[str, LabeledFrames], out: Path) ->
     configs = {cell: cell_config(study, cell) for cell in study_cells(study)}
     any_config = next(iter(configs.values()))
     splits = draw_splits(any_config.data)
-    tested = sum(len(found.pairs) for found in sets.values())
+    tested = sum(len(frames.pairs) for frames in sets.values())
     students = []
     for student in study.students:
         own = {cell: config for cell, config in configs.items() if cell.student == student}
@@ -239,11 +239,11 @@ def _teacher_cost(spec: str, config: DistillConfig, splits: Splits) -> TeacherCo
     grid = max(1, config.data.size // GRID_STRIDE)
     parsed = parse(spec)
     if parsed.scheme in NOMINAL and not (parsed.target and expand(parsed.target).exists()):
-        known = NOMINAL[parsed.scheme]
-        own = min(known.cells, MAX_CELLS)
+        nominal = NOMINAL[parsed.scheme]
+        own = min(nominal.cells, MAX_CELLS)
         cells = own**2 + (grid**2 if grid < own else 0)
-        hours = len(samples) * known.gmac / _gmacs_per_second() / 3600
-        size = 2 * len(samples) * known.channels * cells
+        hours = len(samples) * nominal.gmac / _gmacs_per_second() / 3600
+        size = 2 * len(samples) * nominal.channels * cells
         return TeacherCost(spec, len(samples), hours, size, measured=False)
     teacher = build_teacher(spec).to(_device())
     plan = CachePlan(

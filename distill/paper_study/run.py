@@ -156,11 +156,11 @@ def is_trained(out: Path, cell: StudyCell, config: DistillConfig) -> bool:
 def _keep_settings(study: PaperStudy, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTINGS
-    wanted = json_text(study)
+    document = json_text(study)
     with locked(out / ".lock"):
         if not path.is_file():
-            atomic_write(path, wanted)
-        elif path.read_bytes() != wanted:
+            atomic_write(path, document)
+        elif path.read_bytes() != document:
             raise UsageError(
                 f"{out} holds a study with different settings",
                 expected=path.read_text(encoding="utf-8", errors="replace"),
@@ -170,10 +170,12 @@ def _keep_settings(study: PaperStudy, out: Path) -> None:
 
 def _refuse_trained_on(config: DistillConfig, sets: Mapping[str, LabeledFrames]) -> None:
     """Refuse test frames that are trained on or validated on, whatever their names."""
-    seen = set(file_digests([_bare(s.image) for s in draw_splits(config.data).samples()]).values())
-    for name, found in sets.items():
-        files = file_digests([_bare(str(pair.image)) for pair in found.pairs])
-        both = [path for path, digest in files.items() if digest in seen]
+    trained_digests = set(
+        file_digests([_bare(s.image) for s in draw_splits(config.data).samples()]).values()
+    )
+    for name, frames in sets.items():
+        files = file_digests([_bare(str(pair.image)) for pair in frames.pairs])
+        both = [path for path, digest in files.items() if digest in trained_digests]
         if both:
             raise DataError(
                 f"test frames of {name} are among the frames to train on",
@@ -194,10 +196,10 @@ def _evaluated(
     path = out / EVALUATIONS / run.name / f"{name}.json"
     weights = run / "checkpoints" / "best.pt"
     if path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns:
-        found = read_evaluation(path)
+        evaluation = read_evaluation(path)
     else:
         with report(len(frames.pairs), f"evaluate {run.name} on {name}") as bar:
-            found = evaluate_run(
+            evaluation = evaluate_run(
                 run,
                 frames.pairs,
                 dataset=name,
@@ -205,8 +207,8 @@ def _evaluated(
                 done=lambda done: bar.update(1, done),
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, found)
-    return _figures(found, frames)
+        write_json(path, evaluation)
+    return _figures(evaluation, frames)
 
 
 def _figures(report: EvaluationReport, frames: LabeledFrames) -> SetFigures:

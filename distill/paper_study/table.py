@@ -35,12 +35,14 @@ def table_rows(record: StudyRecord) -> tuple[list[str], list[list[str]]]:
         network = "" if cells[0].network == student else f" ({cells[0].network})"
         for measure, field in _MEASURES:
             figures = [_figure([cell.sets[name] for cell in cells], field) for name in sets]
-            shown = figures if cells[0].result else [NO_RESULT] * len(sets)
-            rows.append([student + network, f"{count}F" if count else "none", measure, *shown])
+            cells_shown = figures if cells[0].result else [NO_RESULT] * len(sets)
+            rows.append(
+                [student + network, f"{count}F" if count else "none", measure, *cells_shown]
+            )
     for row in PUBLISHED:
-        shown = [f"{row.dice[name]:.4g}" if name in row.dice else _NONE for name in sets]
-        if set(shown) != {_NONE}:
-            rows.append([f"published: {row.method} ({row.source})", "", row.measure, *shown])
+        cells_shown = [f"{row.dice[name]:.4g}" if name in row.dice else _NONE for name in sets]
+        if set(cells_shown) != {_NONE}:
+            rows.append([f"published: {row.method} ({row.source})", "", row.measure, *cells_shown])
     return head, rows
 
 
@@ -74,8 +76,10 @@ def _title(name: str) -> str:
     return SETS[name].title if name in SETS else name
 
 
-def _figure(found: Sequence[SetFigures], field: str) -> str:
-    values = [value for figures in found if (value := getattr(figures, field)) is not None]
+def _figure(figures_of_sets: Sequence[SetFigures], field: str) -> str:
+    values = [
+        value for figures in figures_of_sets if (value := getattr(figures, field)) is not None
+    ]
     if not values:
         return _NONE
     mean = f"{float(np.mean(values)):.4f}"

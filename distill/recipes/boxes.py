@@ -63,9 +63,9 @@ def fusion_filter(
         The pixels (H, W) of fitting pieces inside of their boxes, and the number of boxes that
         have some.
     """
-    kept = np.zeros_like(pseudo)
+    filtered = np.zeros_like(pseudo)
     if len(boxes) == 0 or not pseudo.any():
-        return kept, 0
+        return filtered, 0
     inside = inside_boxes(boxes, (pseudo.shape[0], pseudo.shape[1]))
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(
         pseudo.astype(np.uint8), connectivity=8
@@ -82,9 +82,9 @@ def fusion_filter(
             continue
         around = np.concatenate([corners[own].min(axis=0), ends[own].max(axis=0)])
         if box_iou(around, box) >= least:
-            kept |= own[pieces] & inside[number]
+            filtered |= own[pieces] & inside[number]
             fitting += 1
-    return kept, fitting
+    return filtered, fitting
 
 
 def box_iou(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
@@ -110,15 +110,15 @@ def label_boxes(average: Student, batch: Boxed, least: float) -> BoxLabels:
         scores = torch.sigmoid(resized(average(frames.weak).float(), size))
         pseudo = (scores[:, 0] >= POLYP).cpu().numpy()
         in_pixels = np.array([size[1], size[0], size[1], size[0]], np.float64)
-        masks, known, fitting = [], [], 0
-        for found, shares in zip(pseudo, batch.boxes, strict=True):
+        masks, certain_parts, fitting = [], [], 0
+        for pseudo_mask, shares in zip(pseudo, batch.boxes, strict=True):
             boxes = shares.numpy().astype(np.float64) * in_pixels
-            kept, count = fusion_filter(found, boxes, least)
+            filtered, count = fusion_filter(pseudo_mask, boxes, least)
             fitting += count
-            masks.append(kept)
-            known.append(kept | ~inside_boxes(boxes, size).any(axis=0))
-        drawn = torch.from_numpy(np.stack([masks, known], axis=1).astype(np.float32))
-        together = torch.cat([drawn.to(scores.device), scores], dim=1)
+            masks.append(filtered)
+            certain_parts.append(filtered | ~inside_boxes(boxes, size).any(axis=0))
+        labels = torch.from_numpy(np.stack([masks, certain_parts], axis=1).astype(np.float32))
+        together = torch.cat([labels.to(scores.device), scores], dim=1)
         moved = warp_maps(together, frames.thetas)
         mask, certain, scores = (moved[:, plane : plane + 1] for plane in range(3))
     total = sum(len(shares) for shares in batch.boxes)

@@ -118,8 +118,10 @@ class Objective(nn.Module):
             total = total + weight * self.loss.consistency_weight * consistency
         if boxes is not None:
             total = total + weight * self.loss.box_weight * boxes
-        kept = None if batch.box_labels is None else batch.box_labels.kept
-        return losses._replace(total=total, consistency=consistency, boxes=boxes, boxes_kept=kept)
+        boxes_kept = None if batch.box_labels is None else batch.box_labels.kept
+        return losses._replace(
+            total=total, consistency=consistency, boxes=boxes, boxes_kept=boxes_kept
+        )
 
     def boxes(self, batch: Batch) -> Tensor | None:
         """The loss of the views with boxes; None where the batch has none."""
@@ -156,21 +158,21 @@ class Objective(nn.Module):
         with torch.autocast(
             images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
         ):
-            found = (
+            maps = (
                 network.maps(images)
                 if prompts is None
                 else cast("ProMamba", network).maps(images, prompts)
             )
         return StudentMaps(
-            found.logits.float(),
-            found.low.float(),
-            found.high.float(),
-            tuple(further.float() for further in found.auxiliary),
-            None if found.presence is None else found.presence.float(),
-            tuple(logits.float() for logits in found.background),
-            None if found.reconstruction is None else found.reconstruction.float(),
-            None if found.confidence is None else found.confidence.float(),
-            None if found.boxes is None else found.boxes.float(),
+            maps.logits.float(),
+            maps.low.float(),
+            maps.high.float(),
+            tuple(further.float() for further in maps.auxiliary),
+            None if maps.presence is None else maps.presence.float(),
+            tuple(logits.float() for logits in maps.background),
+            None if maps.reconstruction is None else maps.reconstruction.float(),
+            None if maps.confidence is None else maps.confidence.float(),
+            None if maps.boxes is None else maps.boxes.float(),
         )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
@@ -183,11 +185,11 @@ class Objective(nn.Module):
         main, cost = maps.logits, None
         if self.hints is not None and maps.confidence is not None:
             main, cost = self.hints(main, masks, maps.confidence)
-        found = [
+        stage_losses = [
             segmentation_loss(loss, logits, masks, self.loss.clean_weight)
             for logits in (main, *maps.auxiliary)
         ]
-        total = torch.stack(found).mean()
+        total = torch.stack(stage_losses).mean()
         if cost is not None:
             total = total + cost
         if maps.presence is not None and self.loss.presence_weight:
@@ -270,8 +272,8 @@ class Difom(Objective):
         pairs = zip(self.heads, batch.targets, strict=True)
         distances = [self._distance(head, maps, target) for head, target in pairs]
         if distances:
-            kept = self._kept(distances, clock)
-            total = total + distill_weight * (torch.stack(distances) * kept).mean()
+            keep = self._keep_mask(distances, clock)
+            total = total + distill_weight * (torch.stack(distances) * keep).mean()
         cwd = (
             None if batch.task_logits is None else channel_wise_loss(maps.logits, batch.task_logits)
         )
@@ -297,11 +299,11 @@ class Difom(Objective):
         """R^2 of the low and of the high band per teacher on a batch."""
         with torch.no_grad():
             maps = self.maps(batch.images)
-            found = []
+            variances = []
             for head, target in zip(self.heads, batch.targets, strict=True):
                 low, high = head(maps, target.shape[-2:])
-                found.append(explained_variance(low, high, target, self.loss.radius))
-            return found
+                variances.append(explained_variance(low, high, target, self.loss.radius))
+            return variances
 
     def held_out_loss(self, batch: Batch, student: Student) -> Tensor:
         """What a training without masks minimizes, of unchanged images and other weights.
@@ -336,12 +338,12 @@ class Difom(Objective):
             case "teachers-only":
                 return teachers_alone
 
-    def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
+    def _keep_mask(self, losses: list[Tensor], clock: Step) -> Tensor:
         """Drop each teacher with probability p, but never the worst matched (UNIC, ECCV 2024)."""
-        kept = torch.ones(len(losses), device=losses[0].device)
+        keep = torch.ones(len(losses), device=losses[0].device)
         if self.loss.teacher_dropping and len(losses) > 1:
             rng = np.random.default_rng([self.run.seed, clock.epoch, clock.step])
-            drawn = rng.random(len(losses)) >= self.loss.teacher_dropping
-            kept = torch.from_numpy(drawn.astype(np.float32)).to(kept.device)
-            kept[torch.stack(losses).detach().argmax()] = 1.0
-        return kept
+            draws = rng.random(len(losses)) >= self.loss.teacher_dropping
+            keep = torch.from_numpy(draws.astype(np.float32)).to(keep.device)
+            keep[torch.stack(losses).detach().argmax()] = 1.0
+        return keep

@@ -69,8 +69,8 @@ class Paper(Objective):
         l1 = F.relu(self.first(maps.low))
         l2 = self.second(l1)
         bands = [
-            F.mse_loss(found, F.interpolate(band, size=size, mode="bilinear", align_corners=False))
-            for found, band in ((l1, low), (l2, high))
+            F.mse_loss(stage, F.interpolate(band, size=size, mode="bilinear", align_corners=False))
+            for stage, band in ((l1, low), (l2, high))
         ]
         distil = bands[0] + bands[1]
         return Losses(TASK_WEIGHT * task + BAND_WEIGHT * distil, task, [distil], [fused])

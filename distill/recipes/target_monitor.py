@@ -42,8 +42,8 @@ class TargetMonitor:
     def __init__(self, *, only_warn: bool) -> None:
         self.only_warn = only_warn
         self.start: dict[str, float] = {}
-        self.said: set[str] = set()
-        self._seen: dict[str, deque[_Look]] = {}
+        self.warned: set[str] = set()
+        self._looks: dict[str, deque[_Sums]] = {}
 
     def check(self, name: str, target: Tensor, loss: float) -> None:
         """Check one step of one teacher; `JUDGED_FRAMES` frames are judged together.
@@ -66,8 +66,8 @@ class TargetMonitor:
             )
         # Recipe `paper` only warns, of single checks: its target moves from step to step.
         needed = 1 if self.only_warn else JUDGED_FRAMES
-        looks = self._seen.setdefault(name, deque())
-        looks.append(_look(target, loss))
+        looks = self._looks.setdefault(name, deque())
+        looks.append(_sums(target, loss))
         frames = sum(look.frames for look in looks)
         if frames < needed:
             return
@@ -95,12 +95,12 @@ class TargetMonitor:
         if not self.only_warn:
             raise TrainingError(f"teacher {name}: {what}", expected=expected, hint=hint)
         key = f"{name}: {what.split(' of ')[0].split(' to ')[0]}"
-        if key not in self.said:
-            self.said.add(key)
+        if key not in self.warned:
+            self.warned.add(key)
             logger.warning("teacher %s: %s (expected: %s)", name, what, expected)
 
 
-class _Look(NamedTuple):
+class _Sums(NamedTuple):
     """What one check saw: sums over frames and cells of a target, (C,) each."""
 
     frames: int
@@ -110,16 +110,16 @@ class _Look(NamedTuple):
     loss: float
 
 
-def _look(target: Tensor, loss: float) -> _Look:
+def _sums(target: Tensor, loss: float) -> _Sums:
     values = target.detach().double().transpose(0, 1).flatten(1)
-    return _Look(len(target), values.shape[1], values.sum(dim=1), values.square().sum(dim=1), loss)
+    return _Sums(len(target), values.shape[1], values.sum(dim=1), values.square().sum(dim=1), loss)
 
 
-def _pooled_deviation(looks: Iterable[_Look]) -> float:
-    found = list(looks)
-    cells = sum(look.cells for look in found)
-    mean = torch.stack([look.total for look in found]).sum(dim=0) / cells
-    squares = torch.stack([look.squares for look in found]).sum(dim=0) / cells
+def _pooled_deviation(looks: Iterable[_Sums]) -> float:
+    sums = list(looks)
+    cells = sum(look.cells for look in sums)
+    mean = torch.stack([look.total for look in sums]).sum(dim=0) / cells
+    squares = torch.stack([look.squares for look in sums]).sum(dim=0) / cells
     return (squares - mean.square()).clamp_min(0).mean().sqrt().item()
 
 
@@ -128,7 +128,7 @@ def target_deviation(target: Tensor) -> float:
 
     A map that is constant per channel holds nothing to learn, whatever the values are.
     """
-    return _pooled_deviation([_look(target, 0.0)])
+    return _pooled_deviation([_sums(target, 0.0)])
 
 
 def explained_variance(
@@ -148,8 +148,8 @@ def explained_variance(
     """
     with torch.no_grad():
         smooth = low_band(target, radius)
-        found = []
+        explained = []
         for maps, band in ((low.float(), smooth), (high.float(), target.float() - smooth)):
             variance = (band - band.mean(dim=(0, 2, 3), keepdim=True)).square().mean()
-            found.append(1 - ((maps - band).square().mean() / variance.clamp_min(1e-12)).item())
-    return found[0], found[1]
+            explained.append(1 - ((maps - band).square().mean() / variance.clamp_min(1e-12)).item())
+    return explained[0], explained[1]

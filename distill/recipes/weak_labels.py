@@ -25,14 +25,18 @@ def label_weak(average: Student, batch: Batch, side: int, box_fit: float) -> Bat
         box_fit: As `LossOptions.box_fit`.
     """
     size = (side, side)
-    shown = batch._replace(images=resized(batch.images, size), unlabeled=None, boxed=None)
+    resized_batch = batch._replace(images=resized(batch.images, size), unlabeled=None, boxed=None)
     if batch.unlabeled is not None:
         labels = pseudo_label(average, batch.unlabeled)
-        shown = shown._replace(pseudo=labels._replace(images=resized(labels.images, size)))
+        resized_batch = resized_batch._replace(
+            pseudo=labels._replace(images=resized(labels.images, size))
+        )
     if batch.boxed is not None:
         boxes = label_boxes(average, batch.boxed, box_fit)
-        shown = shown._replace(box_labels=boxes._replace(images=resized(boxes.images, size)))
-    return shown
+        resized_batch = resized_batch._replace(
+            box_labels=boxes._replace(images=resized(boxes.images, size))
+        )
+    return resized_batch
 
 
 def refuse_uneven(order: EpochOrder, shares: int) -> None:

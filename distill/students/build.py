@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.students.base import Student, StudentMaps
 from distill.students.decoders.build import DECODERS
-from distill.students.edge import EdgeS, EdgeXS, SSFormerB0
+from distill.students.edge import EdgeS, EdgeXS, Parts, SSFormerB0
 from distill.students.pranet import PraNet
 from distill.students.pranet_v2 import PraNetV2
 from distill.students.pro_mamba import ProMamba
@@ -72,8 +72,8 @@ def build_student(network: str, *, pretrained: bool = True) -> Student:
     """
     kind, colon, source = network.partition(":")
     if colon and kind in SOURCED:
-        made: Student = resolve(SOURCED[kind])(source, pretrained=pretrained)
-        return made
+        built: Student = resolve(SOURCED[kind])(source, pretrained=pretrained)
+        return built
     name, *parts = network.split("+")
     if name not in STUDENTS:
         plugin = find_plugin(plugins.STUDENTS, name) if not parts else None
@@ -90,17 +90,17 @@ def build_student(network: str, *, pretrained: bool = True) -> Student:
                 ]
             ),
         )
-    taken = inspect.signature(STUDENTS[name]).parameters
-    given = _arguments(name, parts, taken)
-    if "pretrained" in taken:
-        given["pretrained"] = pretrained
-    return STUDENTS[name](**given)
+    accepted = _accepted(STUDENTS[name])
+    arguments = _arguments(name, parts, accepted)
+    if "pretrained" in accepted:
+        arguments["pretrained"] = pretrained
+    return STUDENTS[name](**arguments)
 
 
-def _arguments(name: str, parts: list[str], taken: Container[str]) -> dict[str, Any]:
+def _arguments(name: str, parts: list[str], accepted: Container[str]) -> dict[str, Any]:
     """Arguments that the parts of a network's name stand for."""
-    given: dict[str, Any] = {}
-    legal = [part for part, (key, _) in _PARTS.items() if key in taken]
+    arguments: dict[str, Any] = {}
+    legal = [part for part, (key, _) in _PARTS.items() if key in accepted]
     for part in parts:
         if part not in _PARTS:
             raise UsageError(
@@ -114,11 +114,18 @@ def _arguments(name: str, parts: list[str], taken: Container[str]) -> dict[str, 
                 expected=" | ".join(legal) or f"{name} alone",
                 hint=f"students with one: {', '.join(_students_with(key))}",
             )
-        if key in given:
+        if key in arguments:
             raise UsageError(f"student {name} is given two parts of a kind", got="+".join(parts))
-        given[key] = value
-    return given
+        arguments[key] = value
+    return arguments
+
+
+def _accepted(student: Callable[..., Student]) -> set[str]:
+    """Names of the arguments that a student takes."""
+    parameters = inspect.signature(student).parameters
+    takes_parts = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
+    return {*parameters, *(Parts.__annotations__ if takes_parts else ())}
 
 
 def _students_with(key: str) -> list[str]:
-    return [name for name, made in STUDENTS.items() if key in inspect.signature(made).parameters]
+    return [name for name, student in STUDENTS.items() if key in _accepted(student)]

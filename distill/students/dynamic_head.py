@@ -67,9 +67,9 @@ class DynamicHead(nn.Module):
             8, which deep supervision compares with the mask.
         """
         kernel: Tensor = self.kernel(peak(deepest))
-        found: list[Tensor] = []
+        logits_of_rounds: list[Tensor] = []
         for features, head, update in zip((low, high), self.heads, self.updates, strict=True):
             logits = head(features * kernel)
             kernel = update(kernel, features, logits)
-            found.append(logits)
-        return last * kernel, tuple(found)
+            logits_of_rounds.append(logits)
+        return last * kernel, tuple(logits_of_rounds)

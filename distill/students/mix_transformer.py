@@ -25,8 +25,8 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, h w, C) -> (B, C, h, w)."""
-    found: Tensor = tokens.transpose(1, 2).unflatten(2, size)
-    return found
+    maps: Tensor = tokens.transpose(1, 2).unflatten(2, size)
+    return maps
 
 
 class ReducedAttention(nn.Module):
@@ -46,15 +46,15 @@ class ReducedAttention(nn.Module):
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, h w, C) -> the same shape."""
-        seen = tokens
+        source = tokens
         if self.reduce is not None and self.norm is not None:
             below, right = (-side % self.reduction for side in size)
             padded = F.pad(to_map(tokens, size), (0, right, 0, below))
-            seen = self.norm(to_tokens(self.reduce(padded)))
+            source = self.norm(to_tokens(self.reduce(padded)))
         query = self.query(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        both = self.key_value(seen).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(query, both[0], both[1])
-        projected: Tensor = self.project(found.transpose(1, 2).flatten(2))
+        both = self.key_value(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, both[0], both[1])
+        projected: Tensor = self.project(attended.transpose(1, 2).flatten(2))
         return projected
 
 
@@ -135,8 +135,8 @@ class MixTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to the maps at strides 4 to 32."""
-        found: list[Tensor] = []
+        stages: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found
+            stages.append(x)
+        return stages

@@ -53,8 +53,10 @@ class PooledAttention(nn.Module):
         tokens = pooled_tokens(x)
         query = self.query(x).flatten(2).transpose(1, 2)
         weights = torch.softmax(query @ self.key(tokens) / self.width**0.5, dim=2)
-        found = (weights @ self.value(tokens).transpose(1, 2)).transpose(1, 2)
-        attended: Tensor = x + self.project(found.unflatten(2, (x.shape[-2], x.shape[-1])))
+        attended_tokens = (weights @ self.value(tokens).transpose(1, 2)).transpose(1, 2)
+        attended: Tensor = x + self.project(
+            attended_tokens.unflatten(2, (x.shape[-2], x.shape[-1]))
+        )
         return attended
 
 

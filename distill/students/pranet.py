@@ -85,7 +85,41 @@ class ReverseAttention(nn.Module):
         return refined + coarse
 
 
-class PraNet(Student):
+class ReverseStudent(Student):
+    """Encoder, receptive field blocks and partial decoder, which reverse attention refines.
+
+    Args:
+        pretrained: Start the encoder from timm's ImageNet weights.
+        width: Channels of the receptive field blocks.
+        base: Planes of the encoder's first stage.
+        blocks: Blocks of the encoder's stages.
+    """
+
+    stride = 8
+    divisor = 32
+
+    def __init__(self, *, pretrained: bool, width: int, base: int, blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.low_channels, self.high_channels = 2 * width, 3 * width
+        self.encoder = Res2Net(pretrained=pretrained, base=base, blocks=blocks)
+        self.fields = nn.ModuleList(ReceptiveField(cin, width) for cin in self.encoder.channels)
+        self.decoder = PartialDecoder(width)
+
+    def decode(self, x: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor, Tensor]:
+        """Features at 1/8, 1/16 and 1/32, map at 1/16, map and coarse logits at 1/8."""
+        features = self.encoder(x)
+        fields = [field(feature) for field, feature in zip(self.fields, features, strict=True)]
+        return features, *self.decoder(*fields)
+
+
+def mean_of_sixteen() -> nn.Conv2d:
+    """Return a fixed 4x4 mean of one map, at a quarter of its size."""
+    shrink = nn.Conv2d(1, 1, 4, stride=4, bias=False)
+    nn.init.constant_(shrink.weight, 1 / 16)
+    return shrink.requires_grad_(False)
+
+
+class PraNet(ReverseStudent):
     """PraNet with a Res2Net50-26w4s encoder; logits at an eighth of the input size.
 
     Args:
@@ -100,9 +134,6 @@ class PraNet(Student):
             downloaded.
     """
 
-    stride = 8
-    divisor = 32
-
     def __init__(
         self,
         *,
@@ -112,15 +143,9 @@ class PraNet(Student):
         base: int = 64,
         blocks: Sequence[int] = (3, 4, 6, 3),
     ) -> None:
-        super().__init__()
-        self.low_channels, self.high_channels = 2 * width, 3 * width
-        self.encoder = Res2Net(pretrained=pretrained, base=base, blocks=blocks)
+        super().__init__(pretrained=pretrained, width=width, base=base, blocks=blocks)
         c8, c16, c32 = self.encoder.channels
-        self.fields = nn.ModuleList(ReceptiveField(cin, width) for cin in (c8, c16, c32))
-        self.decoder = PartialDecoder(width)
-        self.shrink = nn.Conv2d(1, 1, 4, stride=4, bias=False)
-        nn.init.constant_(self.shrink.weight, 1 / 16)
-        self.shrink.requires_grad_(False)
+        self.shrink = mean_of_sixteen()
         self.reverse32 = ReverseAttention(c32, reverse[0], kernel=5, depth=3, last=1)
         self.reverse16 = ReverseAttention(c16, reverse[1], kernel=3, depth=2, last=3)
         self.reverse8 = ReverseAttention(c8, reverse[2], kernel=3, depth=2, last=3)
@@ -130,10 +155,7 @@ class PraNet(Student):
 
         The auxiliary logits are at 1/8 (coarse), 1/32 and 1/16.
         """
-        features = self.encoder(x)
-        fields = [field(feature) for field, feature in zip(self.fields, features, strict=True)]
-        low, high, coarse = self.decoder(*fields)
-        f8, f16, f32 = features
+        (f8, f16, f32), low, high, coarse = self.decode(x)
         s32 = self.reverse32(f32, self.shrink(coarse))
         s16 = self.reverse16(f16, upsample(s32))
         return StudentMaps(self.reverse8(f8, upsample(s16)), low, high, (coarse, s32, s16))

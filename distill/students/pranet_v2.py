@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from distill.students.base import Student, StudentMaps
+from distill.students.base import StudentMaps
 from distill.students.blocks import conv_bn, identity_conv, upsample
-from distill.students.pranet import PartialDecoder, ReceptiveField
-from distill.students.res2net import Res2Net
+from distill.students.pranet import ReverseStudent, mean_of_sixteen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +72,7 @@ def _branch(cin: int, width: int, kernel: int, depth: int) -> nn.Sequential:
     return nn.Sequential(conv_bn(cin, width, 1), *refine, nn.Conv2d(width, 1, 1))
 
 
-class PraNetV2(Student):
+class PraNetV2(ReverseStudent):
     """PraNet-V2 with a Res2Net50-26w4s encoder; logits at an eighth of the input size.
 
     Args:
@@ -90,8 +89,6 @@ class PraNetV2(Student):
             downloaded.
     """
 
-    stride = 8
-    divisor = 32
     has_background = True
 
     def __init__(
@@ -104,19 +101,10 @@ class PraNetV2(Student):
         base: int = 64,
         blocks: Sequence[int] = (3, 4, 6, 3),
     ) -> None:
-        super().__init__()
-        self.low_channels, self.high_channels = 2 * width, 3 * width
-        self.encoder = Res2Net(pretrained=pretrained, base=base, blocks=blocks)
-        channels = self.encoder.channels
-        self.fields = nn.ModuleList(ReceptiveField(cin, width) for cin in channels)
-        self.decoder = PartialDecoder(width)
+        super().__init__(pretrained=pretrained, width=width, base=base, blocks=blocks)
+        c8, c16, c32 = self.encoder.channels
         self.background = nn.Conv2d(3 * width, 1, 1)
-        self.shrink = nn.Conv2d(1, 1, 4, stride=4, bias=False)
-        self.shrink_background = nn.Conv2d(1, 1, 4, stride=4, bias=False)
-        for mean in (self.shrink, self.shrink_background):
-            nn.init.constant_(mean.weight, 1 / 16)
-            mean.requires_grad_(False)
-        c8, c16, c32 = channels
+        self.shrink, self.shrink_background = mean_of_sixteen(), mean_of_sixteen()
         self.stage32 = DualAttention(c32, reverse[0], 5, 3, attention)
         self.stage16 = DualAttention(c16, reverse[1], 3, 2, attention)
         self.stage8 = DualAttention(c8, reverse[2], 3, 2, attention)
@@ -135,11 +123,8 @@ class PraNetV2(Student):
         self, x: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Features at 1/8, both maps, the polyp's logits, and of the background what they need."""
-        features = self.encoder(x)
-        fields = [field(feature) for field, feature in zip(self.fields, features, strict=True)]
-        low, high, coarse = self.decoder(*fields)
+        (f8, f16, f32), low, high, coarse = self.decode(x)
         turned = self.background(high)
-        f8, f16, f32 = features
         p32 = self.stage32(f32, self.shrink(coarse), self.shrink_background(turned))
         b32 = self.stage32.background(f32)
         p16 = self.stage16(f16, upsample(p32), upsample(b32))

@@ -62,13 +62,13 @@ class Bottle2neck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, cin, h, w) -> (B, 4 planes, h / stride, w / stride)."""
         *quarters, last = torch.split(torch.relu(self.bn1(self.conv1(x))), self.width, 1)
-        made: list[Tensor] = []
+        outputs: list[Tensor] = []
         for quarter, conv, norm in zip(quarters, self.convs, self.bns, strict=True):
-            taken = quarter + made[-1] if made and self.pool is None else quarter
-            made.append(torch.relu(norm(conv(taken))))
-        made.append(last if self.pool is None else self.pool(last))
+            inputs = quarter + outputs[-1] if outputs and self.pool is None else quarter
+            outputs.append(torch.relu(norm(conv(inputs))))
+        outputs.append(last if self.pool is None else self.pool(last))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return torch.relu(self.bn3(self.conv3(torch.cat(made, dim=1))) + shortcut)
+        return torch.relu(self.bn3(self.conv3(torch.cat(outputs, dim=1))) + shortcut)
 
 
 class Res2Net(nn.Module):

@@ -42,12 +42,12 @@ def selective_scan(
     Returns:
         (B, D, L).
     """
-    kept = torch.exp(step.unsqueeze(2) * decay[None, :, :, None])  # (B, D, N, L)
+    retained = torch.exp(step.unsqueeze(2) * decay[None, :, :, None])  # (B, D, N, L)
     state = (step * u).unsqueeze(2) * enter.unsqueeze(1)
     shift, length = 1, u.shape[-1]
     while shift < length:
-        state = state + kept * F.pad(state[..., :-shift], (shift, 0))
-        kept = kept * F.pad(kept[..., :-shift], (shift, 0), value=1.0)
+        state = state + retained * F.pad(state[..., :-shift], (shift, 0))
+        retained = retained * F.pad(retained[..., :-shift], (shift, 0), value=1.0)
         shift *= 2
     read: Tensor = (state * leave.unsqueeze(1)).sum(dim=2) + skip[:, None] * u
     return read
@@ -60,9 +60,9 @@ def recurrent_scan(
     state = u.new_zeros(*u.shape[:2], decay.shape[1])
     read = []
     for cell in range(u.shape[-1]):
-        kept = torch.exp(step[..., cell, None] * decay)
+        retained = torch.exp(step[..., cell, None] * decay)
         entered = (step[..., cell] * u[..., cell]).unsqueeze(2) * enter[:, None, :, cell]
-        state = kept * state + entered
+        state = retained * state + entered
         read.append((state * leave[:, None, :, cell]).sum(dim=2) + skip * u[..., cell])
     return torch.stack(read, dim=2)
 
@@ -91,8 +91,8 @@ class ScanDirection(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """(B, width, L) -> the same shape."""
-        given, enter, leave = self.read(u).split((self.rank, STATE, STATE), dim=1)
-        step = F.softplus(self.step(given))
+        projected, enter, leave = self.read(u).split((self.rank, STATE, STATE), dim=1)
+        step = F.softplus(self.step(projected))
         return selective_scan(u, step, -torch.exp(self.log_decay), enter, leave, self.skip)
 
 
@@ -118,9 +118,9 @@ class SelectiveScan(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h, w) -> the same shape."""
-        given, gate = self.enter(self.norm(x)).chunk(2, dim=1)
-        cells = F.silu(self.near(given)).flatten(2)
+        inner, gate = self.enter(self.norm(x)).chunk(2, dim=1)
+        cells = F.silu(self.near(inner)).flatten(2)
         scanned = self.ahead(cells) + self.back(cells.flip(2)).flip(2)
         read = scanned.unflatten(2, (x.shape[-2], x.shape[-1])) * F.silu(gate)
-        found: Tensor = x + self.leave(read)
-        return found
+        output: Tensor = x + self.leave(read)
+        return output

@@ -69,6 +69,6 @@ class UNetPP(Student):
             columns.append([])
             for i in range(_LEVELS - j):
                 below = F.interpolate(columns[j - 1][i + 1], scale_factor=2.0, mode="nearest")
-                seen = torch.cat([*(column[i] for column in columns[:j]), below], dim=1)
-                columns[j].append(self.nodes[f"{i}_{j}"](seen))
+                joined = torch.cat([*(column[i] for column in columns[:j]), below], dim=1)
+                columns[j].append(self.nodes[f"{i}_{j}"](joined))
         return columns

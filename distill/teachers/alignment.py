@@ -53,8 +53,8 @@ def measure_offsets(
             energy = torch.zeros(side, side)
             for down, right in _AROUND:
                 weights = torch.randn(level.shape[1], generator=generator)
-                seen = level[:, :, middle + down, middle + right] @ weights
-                (gradient,) = torch.autograd.grad(seen.sum(), pictures, retain_graph=True)
+                response = level[:, :, middle + down, middle + right] @ weights
+                (gradient,) = torch.autograd.grad(response.sum(), pictures, retain_graph=True)
                 back = (-round(down * size), -round(right * size))
                 energy += gradient.square().sum((0, 1)).roll(back, (0, 1))
             offsets.append(_center(energy, middle, size))

@@ -68,9 +68,13 @@ class Teacher(nn.Module, ABC):
     def describe(self) -> str:
         """One line for the reader: parameters, size, grid, source and license."""
         millions = sum(value.numel() for value in self.parameters()) / 1e6
-        shown = f"{millions:.1f} M parameters, {self.size} pixels, {self.grid[0]}x{self.grid[1]}"
+        size_text = (
+            f"{millions:.1f} M parameters, {self.size} pixels, {self.grid[0]}x{self.grid[1]}"
+        )
         source = f", {self.source}" if self.source else ""
-        return f"teacher {self.name}: {shown} cells{source}, {self.license or 'license unknown'}"
+        return (
+            f"teacher {self.name}: {size_text} cells{source}, {self.license or 'license unknown'}"
+        )
 
     @torch.no_grad()
     def features(self, images: Tensor, grid: tuple[int, int] | None = None) -> Tensor:

@@ -103,9 +103,9 @@ def spec_forms() -> list[str]:
 
 def build_teacher(text: str) -> Teacher:
     """Build a frozen teacher in eval mode, and log one line about it; see `make_teacher`."""
-    made = make_teacher(text)
-    logger.info("%s", made.describe())
-    return made
+    teacher = make_teacher(text)
+    logger.info("%s", teacher.describe())
+    return teacher
 
 
 def make_teacher(text: str) -> Teacher:
@@ -129,7 +129,7 @@ def make_teacher(text: str) -> Teacher:
     plugin = find_plugin(plugins.TEACHERS, spec.scheme) if form is None else None
     sources = [] if spec.bare else [_expanded(spec.target)]
     if plugin is not None and not spec.options and (spec.bare or spec.target):
-        made = cast("Teacher", plugin.build(Teacher, *sources))
+        teacher = cast("Teacher", plugin.build(Teacher, *sources))
     elif form is None or not form.accepts(spec):
         raise UsageError(
             f"unknown teacher {text!r}",
@@ -140,10 +140,10 @@ def make_teacher(text: str) -> Teacher:
         is_pth = spec.scheme == "sam" and spec.target.endswith((".pth", ".pt"))
         build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
         layers = settings.pop("layers")
-        given = {name: value for name, value in settings.items() if value is not None}
-        made = build(*sources, **given)
-        made = made if layers is None else choose_layers(made, layers)
-    return made
+        keywords = {name: value for name, value in settings.items() if value is not None}
+        teacher = build(*sources, **keywords)
+        teacher = teacher if layers is None else choose_layers(teacher, layers)
+    return teacher
 
 
 def _expanded(source: str) -> str:

@@ -50,11 +50,11 @@ class TaskHead(nn.Module):
 
     def levels(self, maps: Tensor) -> list[Tensor]:
         """What each block gives, (B, width, h, w), of (B, channels, h, w)."""
-        found, x = [], self.project(maps)
+        levels, x = [], self.project(maps)
         for block in self.blocks:
             x = block(x)
-            found.append(x)
-        return found
+            levels.append(x)
+        return levels
 
     def forward(self, maps: Tensor) -> Tensor:
         """Logits (B, 1, h, w) of (B, channels, h, w)."""
@@ -111,11 +111,11 @@ class FittedTeacher(LayeredTeacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, width, *grid) of (B, 3, size, size) float RGB."""
-        return self.head.levels(self._seen(pixels))[-1]
+        return self.head.levels(self._head_input(pixels))[-1]
 
     def logits(self, pixels: Tensor) -> Tensor:
         """(B, 1, *grid) of (B, 3, size, size) float RGB."""
-        logits: Tensor = self.head(self._seen(pixels))
+        logits: Tensor = self.head(self._head_input(pixels))
         return logits
 
     def layer_names(self) -> tuple[str, ...]:
@@ -124,10 +124,10 @@ class FittedTeacher(LayeredTeacher):
 
     def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
         """What some blocks of the head give; see `LayeredTeacher`."""
-        levels = self.head.levels(self._seen(pixels))
+        levels = self.head.levels(self._head_input(pixels))
         return [levels[int(name) - 1] for name in names]
 
-    def _seen(self, pixels: Tensor) -> Tensor:
+    def _head_input(self, pixels: Tensor) -> Tensor:
         """The network's maps as the head was fitted on them."""
         maps = resample(self.network.native_features(pixels).float(), self.network.grid)
         return self.standardizer.apply(resample(maps, self.grid))

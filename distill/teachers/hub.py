@@ -40,18 +40,18 @@ class Processor(NamedTuple):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the progress bars and tables of the libraries of models off the terminal."""
-    shown = transformers.utils.logging
-    verbosity, bars = shown.get_verbosity(), shown.is_progress_bar_enabled()
+    hf_logging = transformers.utils.logging
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hidden = huggingface_hub.utils.are_progress_bars_disabled()  # type: ignore[attr-defined] # documented
-    shown.set_verbosity_error()
-    shown.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
     huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined] # documented
     try:
         yield
     finally:
-        shown.set_verbosity(verbosity)
+        hf_logging.set_verbosity(verbosity)
         if bars:
-            shown.enable_progress_bar()
+            hf_logging.enable_progress_bar()
         if not hidden:
             huggingface_hub.utils.enable_progress_bars()  # type: ignore[attr-defined] # documented
 
@@ -63,15 +63,15 @@ def load_processor(source: str) -> Processor:
         source: Folder, or name on the hub whose files `load_network` has fetched.
     """
     local = expand(source)
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for offline in (True,) if local.is_dir() else (True, False):
         with suppress(*UNREADABLE), quiet():
-            found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(
+            settings, _ = transformers.ImageProcessingMixin.get_image_processor_dict(
                 str(local) if local.is_dir() else source, local_files_only=offline
             )
             break
-    mean, deviation = found.get("image_mean"), found.get("image_std")
-    size = found.get("size")
+    mean, deviation = settings.get("image_mean"), settings.get("image_std")
+    size = settings.get("size")
     if isinstance(size, dict):
         size = size.get("shortest_edge") or size.get("height")
     side = size if isinstance(size, int) and size > 0 else None

@@ -84,17 +84,17 @@ class PatchTokens(LayeredTeacher):
     def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Maps of some blocks, normalized as the last one is; those of stages as they are."""
         blocks = self._blocks()
-        taken = {name: blocks[int(name) - 1] for name in names}
-        found = tapped(taken, lambda: self._run(pixels))
+        modules = {name: blocks[int(name) - 1] for name in names}
+        outputs = tapped(modules, lambda: self._run(pixels))
         if hasattr(self.network.config, "hidden_sizes"):
-            return found
+            return outputs
         network: Any = self.network
         norm = network.norm if self.name == "dinov3" else network.layernorm
-        return [self._as_map(norm(tokens)) for tokens in found]
+        return [self._as_map(norm(tokens)) for tokens in outputs]
 
     def _run(self, pixels: Tensor) -> Any:
-        shown = normalized(pixels, self.processor.mean, self.processor.deviation)
-        return self.network(pixel_values=shown)
+        inputs = normalized(pixels, self.processor.mean, self.processor.deviation)
+        return self.network(pixel_values=inputs)
 
     def _blocks(self) -> Any:
         network: Any = self.network
@@ -103,8 +103,8 @@ class PatchTokens(LayeredTeacher):
         return network.model.layer if self.name == "dinov3" else network.encoder.layer
 
     def _as_map(self, tokens: Tensor) -> Tensor:
-        kept = tokens[:, self.extra_tokens :].transpose(1, 2)
-        return kept.reshape(len(kept), kept.shape[1], self.cells, self.cells)
+        patches = tokens[:, self.extra_tokens :].transpose(1, 2)
+        return patches.reshape(len(patches), patches.shape[1], self.cells, self.cells)
 
 
 class SquareEmbedding(LayeredTeacher):
@@ -160,17 +160,17 @@ class SquareEmbedding(LayeredTeacher):
         modules = {
             name: encoder.neck if name == _NECK else encoder.layers[int(name) - 1] for name in names
         }
-        found = zip(names, tapped(modules, lambda: self._run(pixels)), strict=True)
-        return [maps if name == _NECK else maps.permute(0, 3, 1, 2) for name, maps in found]
+        outputs = zip(names, tapped(modules, lambda: self._run(pixels)), strict=True)
+        return [maps if name == _NECK else maps.permute(0, 3, 1, 2) for name, maps in outputs]
 
     def _run(self, pixels: Tensor) -> Any:
         processor = self.processor
-        shown = (
+        inputs = (
             min_max(pixels)
             if processor is None
             else normalized(pixels, processor.mean, processor.deviation)
         )
-        return self.network(pixel_values=shown)
+        return self.network(pixel_values=inputs)
 
 
 class PixelDecoder(LayeredTeacher):
@@ -225,12 +225,12 @@ class PixelDecoder(LayeredTeacher):
 
     def _scales(self, pixels: Tensor) -> Sequence[Tensor]:
         """The multi-scale maps, the coarsest first."""
-        answer = self.network(normalized(pixels, self.processor.mean, self.processor.deviation))
+        output = self.network(normalized(pixels, self.processor.mean, self.processor.deviation))
         # OneFormer has a different name for Mask2Former's decoder_hidden_states.
         name = (
-            "decoder_features" if hasattr(answer, "decoder_features") else "decoder_hidden_states"
+            "decoder_features" if hasattr(output, "decoder_features") else "decoder_hidden_states"
         )
-        scales: Sequence[Tensor] = getattr(answer, name)
+        scales: Sequence[Tensor] = getattr(output, name)
         return scales
 
 
@@ -257,7 +257,7 @@ def sam(
         int(config.output_channels),
         side,
         side // patch,
-        lambda answer: answer.last_hidden_state,
+        lambda output: output.last_hidden_state,
         processor,
     )
 
@@ -284,7 +284,7 @@ def sam2(
         int(network.config.fpn_hidden_size),
         side,
         side // _SAM2_STRIDE,
-        lambda answer: answer.fpn_hidden_states[-1],
+        lambda output: output.fpn_hidden_states[-1],
         processor,
     )
 

@@ -58,17 +58,17 @@ class ChosenLayers(Teacher):
     """
 
     def __init__(self, teacher: LayeredTeacher, names: Sequence[str]) -> None:
-        known = teacher.layer_names()
-        if not names or not set(names) <= set(known) or len(set(names)) < len(names):
+        available = teacher.layer_names()
+        if not names or not set(names) <= set(available) or len(set(names)) < len(names):
             raise UsageError(
                 f"teacher {teacher.name}: no such choice of layers",
-                expected=f"layers out of {', '.join(known)}, each once",
+                expected=f"layers out of {', '.join(available)}, each once",
                 got=f"layers={','.join(names)}",
-                hint=f"layers={known[-1]}",
+                hint=f"layers={available[-1]}",
             )
         with torch.no_grad():
             probe = torch.full((1, 3, teacher.size, teacher.size), MIDDLE)
-            shapes = [found.shape for found in teacher.layer_maps(probe, names)]
+            shapes = [maps.shape for maps in teacher.layer_maps(probe, names)]
         offsets = tuple((0.0, 0.0) for _ in names)
         if teacher.measured_on:
             offsets = measure_offsets(
@@ -87,8 +87,8 @@ class ChosenLayers(Teacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, channels, *grid) of (B, 3, size, size) float RGB."""
-        found = zip(self.network.layer_maps(pixels, self.layers), self.offsets, strict=True)
-        return torch.cat([to_grid(m.float(), self.grid, offset) for m, offset in found], dim=1)
+        outputs = zip(self.network.layer_maps(pixels, self.layers), self.offsets, strict=True)
+        return torch.cat([to_grid(m.float(), self.grid, offset) for m, offset in outputs], dim=1)
 
 
 def choose_layers(teacher: Teacher, names: Sequence[str]) -> Teacher:
@@ -112,13 +112,13 @@ def tapped(modules: Mapping[str, nn.Module], run: Callable[[], object]) -> list[
     Returns:
         One tensor for each module, in their order; the first one of a module that returns several.
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _given: object, output: object) -> None:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             first = output[0] if isinstance(output, tuple) else output
             assert isinstance(first, Tensor), f"layer {name} gives no tensor"
-            found[name] = first
+            outputs[name] = first
 
         return hook
 
@@ -128,7 +128,7 @@ def tapped(modules: Mapping[str, nn.Module], run: Callable[[], object]) -> list[
     finally:
         for handle in handles:
             handle.remove()
-    return [found[name] for name in modules]
+    return [outputs[name] for name in modules]
 
 
 def numbered(count: int) -> tuple[str, ...]:

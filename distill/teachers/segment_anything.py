@@ -78,12 +78,12 @@ class SamPth(LayeredTeacher):
         modules = {
             name: network.neck if name == _NECK else network.blocks[int(name) - 1] for name in names
         }
-        found = zip(names, tapped(modules, lambda: self._run(pixels)), strict=True)
-        return [maps if name == _NECK else maps.permute(0, 3, 1, 2) for name, maps in found]
+        outputs = zip(names, tapped(modules, lambda: self._run(pixels)), strict=True)
+        return [maps if name == _NECK else maps.permute(0, 3, 1, 2) for name, maps in outputs]
 
     def _run(self, pixels: Tensor) -> Tensor:
-        shown = min_max(pixels) if self.normalize == "min-max" else normalized(pixels, *IMAGENET)
-        embedding: Tensor = self.network(shown)
+        inputs = min_max(pixels) if self.normalize == "min-max" else normalized(pixels, *IMAGENET)
+        embedding: Tensor = self.network(inputs)
         return embedding
 
 
@@ -148,21 +148,21 @@ def load_sam_pth(source: str, size: int | None = None, normalize: str = "publish
     try:
         loaded = find_weights(torch.load(path, map_location="cpu", weights_only=True), path)
         # A training program saves the encoder as `module.image_encoder.*`.
-        named = [key.partition(_PREFIX) for key in loaded]
+        split_keys = [key.partition(_PREFIX) for key in loaded]
         state = {
             end: loaded[before + _PREFIX + end]
-            for before, prefix, end in named
+            for before, prefix, end in split_keys
             if prefix and (not before or before.endswith("."))
         }
         teacher = SamPth(state, size, normalize)
     except FileNotFoundError:
         raise DataError(f"teacher sam: {path} is not a file", expected=expected) from None
     except UNREADABLE as error:
-        got, hint = explain_unreadable(path, error)
+        problem, hint = explain_unreadable(path, error)
         raise DataError(
             f"teacher sam: {path} is not a readable checkpoint of SAM",
             expected=expected,
-            got=got,
+            got=problem,
             hint=hint,
         ) from error
     teacher.source, teacher.license = str(path), "Apache-2.0 if published by Meta"

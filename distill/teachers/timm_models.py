@@ -60,7 +60,7 @@ class TimmFeatures(LayeredTeacher):
                 got=f"size={size}",
             )
         levels, depth = _levels(network.eval(), name, trained if fixed else _PROBE)
-        taken, strides = list(levels), [stride for stride, _ in levels.values()]
+        chosen, strides = list(levels), [stride for stride, _ in levels.values()]
         divisor = max(strides)
         near = trained if fixed else max(1, round(trained / divisor)) * divisor
         title = f"timm-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
@@ -69,7 +69,7 @@ class TimmFeatures(LayeredTeacher):
         super().__init__(
             title, sum(c for _, c in levels.values()), "", size=side, cells=side // lying
         )
-        self.network, self._levels, self._depth = network, taken, depth
+        self.network, self._levels, self._depth = network, chosen, depth
         self.mean, self.deviation = tuple(config["mean"]), tuple(config["std"])
         self.source = str(config.get("hf_hub_id") or config.get("url") or "timm")
         self.license = str(config.get("license") or "")
@@ -93,10 +93,10 @@ class TimmFeatures(LayeredTeacher):
 
     def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Some of the maps; see `LayeredTeacher`."""
-        shown = normalized(pixels, self.mean, self.deviation)
-        wanted = sorted({int(name) - 1 for name in names})
-        found = dict(zip(wanted, _intermediates(self.network, shown, wanted), strict=True))
-        return [found[int(name) - 1] for name in names]
+        inputs = normalized(pixels, self.mean, self.deviation)
+        numbers = sorted({int(name) - 1 for name in names})
+        maps = dict(zip(numbers, _intermediates(self.network, inputs, numbers), strict=True))
+        return [maps[int(name) - 1] for name in names]
 
     def _maps(self, pixels: Tensor) -> list[Tensor]:
         return _intermediates(self.network, pixels, self._levels)
@@ -177,8 +177,8 @@ def _levels(network: nn.Module, name: str, side: int) -> tuple[dict[int, tuple[i
             f"timm's {name} gives no feature maps", expected="a network with forward_intermediates"
         ) from error
     last = {round(side / m.shape[-1]): (index, m.shape[1]) for index, m in enumerate(maps)}
-    taken = [stride for stride in last if STRIDES[0] <= stride <= STRIDES[1]] or [max(last)]
-    levels = {last[stride][0]: (stride, last[stride][1]) for stride in sorted(taken)}
+    strides = [stride for stride in last if STRIDES[0] <= stride <= STRIDES[1]] or [max(last)]
+    levels = {last[stride][0]: (stride, last[stride][1]) for stride in sorted(strides)}
     return levels, len(maps)
 
 

@@ -86,8 +86,8 @@ class Followers:
     def __bool__(self) -> bool:
         return bool(self._callbacks)
 
-    def tell(self, call: Callable[[RunCallback], None]) -> None:
-        """Call each callback, such as `followers.tell(lambda one: one.end(best))`."""
+    def notify(self, call: Callable[[RunCallback], None]) -> None:
+        """Call each callback, such as `followers.notify(lambda one: one.end(best))`."""
         for callback in list(self._callbacks):
             self._call(callback, call)
 

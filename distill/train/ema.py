@@ -33,11 +33,11 @@ class WeightAverage:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         current = student.state_dict()
-        for name, kept in self.student.state_dict().items():
-            if kept.is_floating_point():
-                kept.lerp_(current[name], 1 - decay)
+        for name, average in self.student.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(current[name], 1 - decay)
             else:
-                kept.copy_(current[name])
+                average.copy_(current[name])
 
     def state_dict(self) -> dict[str, Any]:
         """State for `load_state_dict`."""

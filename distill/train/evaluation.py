@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distill.students.build import Student
     from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
-    from edge.evaluation.evaluator import Seen
+    from edge.evaluation.evaluator import FrameCallback
     from edge.evaluation.metrics import EvaluationReport
     from edge.frame import ImageU8
 
@@ -42,8 +42,8 @@ def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.fl
         size: Height and width of the student's input.
     """
     with torch.inference_mode():
-        made = to_tensor(to_input(image, (size, size), bgr=False)[None])
-        logits = mask_logits(student, made)
+        inputs = to_tensor(to_input(image, (size, size), bgr=False)[None])
+        logits = mask_logits(student, inputs)
     values: NDArray[np.float32] = logits[0, 0].float().numpy()
     return values
 
@@ -69,18 +69,18 @@ class Confidences:
     def __call__(self, image: ImageU8) -> NDArray[np.float32]:
         """Logits (h, w) of one image (H, W, 3) uint8 RGB of any size."""
         with torch.inference_mode():
-            made = to_tensor(to_input(image, (self._size, self._size), bgr=False)[None])
-            maps = self._student.maps(made) if self._student.has_confidence else None
-            logits = mask_logits(self._student, made) if maps is None else maps.logits
+            inputs = to_tensor(to_input(image, (self._size, self._size), bgr=False)[None])
+            maps = self._student.maps(inputs) if self._student.has_confidence else None
+            logits = mask_logits(self._student, inputs) if maps is None else maps.logits
         values: NDArray[np.float32] = logits[0, 0].float().numpy()
         scores = sigmoid(values)
-        found = {
+        confidences = {
             "maximum score": float(np.maximum(scores, 1 - scores).mean()),
             "peak score": float(scores.max()),
         }
         if maps is not None and maps.confidence is not None:
-            found["confidence"] = float(torch.sigmoid(maps.confidence))
-        for name, value in found.items():
+            confidences["confidence"] = float(torch.sigmoid(maps.confidence))
+        for name, value in confidences.items():
             self.values.setdefault(name, []).append(value)
         return values
 
@@ -93,7 +93,7 @@ def evaluate_run(
     dataset: str = "given",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
-    seen: Seen | None = None,
+    on_frame: FrameCallback | None = None,
 ) -> EvaluationReport:
     """Accuracy of a run's best FP32 student, at threshold 0.5.
 
@@ -104,7 +104,7 @@ def evaluate_run(
         dataset: Data set of the pairs whose name does not begin with one.
         protocol_a: Also measure by the protocol that is common in the field, from the logits.
         done: Called with the name of each pair once it is evaluated.
-        seen: As in `edge.evaluation.evaluator.evaluate`.
+        on_frame: As in `edge.evaluation.evaluator.evaluate`.
 
     Raises:
         UsageError: The folder is not a run directory.
@@ -122,7 +122,7 @@ def evaluate_run(
         rule=loaded.config.data.field_of_view,
         protocol_a=protocol_a,
         done=done,
-        seen=seen,
+        on_frame=on_frame,
     )
     confidence = judge_confidence(report.per_image, score.values)
     header = make_header(data=dataset, files=evaluated_files(pairs, clean), run=run)

@@ -38,7 +38,7 @@ def fit_logits(student: Student, images: ImageU8, batch_size: int = 16) -> float
         The factor, at most 1.
     """
     device = next(student.parameters()).device
-    found = []
+    values = []
     with torch.inference_mode():
         for begin in range(0, len(images), batch_size):
             presence = student.maps(
@@ -46,8 +46,8 @@ def fit_logits(student: Student, images: ImageU8, batch_size: int = 16) -> float
             ).presence
             if presence is None:
                 return 1.0
-            found.append(presence.flatten().cpu())
-    logits = torch.cat(found)
+            values.append(presence.flatten().cpu())
+    logits = torch.cat(values)
     factor = min(
         1.0,
         MAX_PRESENCE / max(float(logits.max()), 1e-6),

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from distill.data.image_store import ImageStore
     from edge.frame import ImageU8, MaskBool
 
-SHOWN = 12
+MAX_PICTURES = 12
 _COLUMNS, _TILE = 4, 224
 _DARK = (24, 24, 28)
 
 
 def batch_picture(batch: Batch) -> ImageU8:
     """Draw the first views of a batch with the outlines of their masks, (H, W, 3) uint8 RGB."""
-    pixels = batch.images[:SHOWN].permute(0, 2, 3, 1).cpu() * SCALE + MEAN
+    pixels = batch.images[:MAX_PICTURES].permute(0, 2, 3, 1).cpu() * SCALE + MEAN
     images = pixels.round().clamp(0, 255).to(torch.uint8).numpy()
-    masks = F.interpolate(batch.masks[:SHOWN].cpu(), images.shape[1:3])[:, 0].numpy() >= 0.5
+    masks = F.interpolate(batch.masks[:MAX_PICTURES].cpu(), images.shape[1:3])[:, 0].numpy() >= 0.5
     empty = np.zeros(images.shape[1:3], bool)
     return _grid(
         [
@@ -55,25 +55,25 @@ def worst_picture(
     Returns:
         (H, W, 3) uint8 RGB; None if no frame has a polyp.
     """
-    known = [(value, row) for row, value in enumerate(dice) if value is not None]
-    rows = [row for _, row in sorted(known)[:SHOWN]]
+    dice_rows = [(value, row) for row, value in enumerate(dice) if value is not None]
+    rows = [row for _, row in sorted(dice_rows)[:MAX_PICTURES]]
     if not rows:
         return None
     device = next(model.parameters()).device
     with torch.inference_mode():
         logits = model(to_tensor(validation.images[rows]).to(device)).float().cpu()
     size = validation.images[rows[0]].shape[:2]
-    found = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, 0] >= 0
+    masks = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, 0] >= 0
     tiles = []
-    for row, mask in zip(rows, found.numpy(), strict=True):
+    for row, mask in zip(rows, masks.numpy(), strict=True):
         truth: MaskBool = validation.masks[row] >= 128
-        drawn = outlined(fit_width(validation.images[row], _TILE), truth, mask)
+        tile = outlined(fit_width(validation.images[row], _TILE), truth, mask)
         text = f"{dice[row]:.3f} {names[row][-24:]}"
-        cv2.rectangle(drawn, (0, 0), (_TILE, 18), _DARK, cv2.FILLED)
+        cv2.rectangle(tile, (0, 0), (_TILE, 18), _DARK, cv2.FILLED)
         cv2.putText(
-            drawn, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA
+            tile, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA
         )
-        tiles.append(drawn)
+        tiles.append(tile)
     return _grid(tiles)
 
 

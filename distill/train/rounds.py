@@ -45,12 +45,12 @@ def round_drawings(run: Path) -> Callable[[ImageU8], list[Drawing]] | None:
     rule = loaded.config.data.field_of_view
 
     def draw(image: ImageU8) -> list[Drawing]:
-        shown = np.ascontiguousarray(cut(image, seen_part(image, rule)))
+        view = np.ascontiguousarray(cut(image, seen_part(image, rule)))
         with torch.inference_mode():
-            rounds = student.decompose(to_tensor(to_input(shown, (size, size), bgr=False)[None]))
+            rounds = student.decompose(to_tensor(to_input(view, (size, size), bgr=False)[None]))
         drawings = []
-        for number, (background, thing) in enumerate(rounds, 1):
-            maps, objects = background[0].float().numpy(), thing[0].float().numpy()
+        for number, (background, foreground) in enumerate(rounds, 1):
+            maps, objects = background[0].float().numpy(), foreground[0].float().numpy()
             strength = np.sqrt(np.square(objects).mean(axis=0))
             rank, filled = mean_rank(maps), filled_share(strength)
             drawings += [
@@ -73,8 +73,8 @@ def mean_rank(maps: NDArray[np.float32]) -> float:
     """
     squared = np.square(np.linalg.svd(maps, compute_uv=False))
     total = squared.sum(axis=1, keepdims=True)
-    held = np.cumsum(squared, axis=1) < ENERGY * total
-    return float((held.sum(axis=1) + (total[:, 0] > 0)).mean())
+    below = np.cumsum(squared, axis=1) < ENERGY * total
+    return float((below.sum(axis=1) + (total[:, 0] > 0)).mean())
 
 
 def filled_share(strength: NDArray[np.float32]) -> float:

@@ -118,8 +118,8 @@ def mark_stopped(folder: Path) -> bool:
         MissingDependencyError: jinja2 is not installed.
         UsageError: The settings of the run cannot be read.
     """
-    said, true = read_progress(folder), true_progress(folder)
-    if said is None or true is None or said.state == true.state:
+    recorded, true = read_progress(folder), true_progress(folder)
+    if recorded is None or true is None or recorded.state == true.state:
         return False
     write_page(folder, true, read_config_file(folder / "resolved.yaml"))
     return True
@@ -168,17 +168,17 @@ def _figures(run: Path, progress: RunProgress) -> tuple[list[dict[str, Any]], li
     stages = []
     for name in progress.stages:
         path = run / "stages" / name
-        held, own = read_progress(path), read_metrics(path)
+        state, own = read_progress(path), read_metrics(path)
         best = max(own, key=lambda row: row["score"], default={})
         stages.append(
             {
                 "name": name,
-                "state": held.state if held else "waiting",
-                "done": held.epoch if held else 0,
-                "of": held.epochs if held else None,
+                "state": state.state if state else "waiting",
+                "done": state.epoch if state else 0,
+                "of": state.epochs if state else None,
                 "best": best.get("epoch"),
                 "dice": best.get("dice_val"),
-                "page": f"stages/{name}/{PAGE}" if held else "",
+                "page": f"stages/{name}/{PAGE}" if state else "",
             }
         )
         before = rows[-1]["epoch"] if rows else 0
@@ -190,27 +190,27 @@ def curves(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], best: Mapping[str, Any] | None = None
 ) -> str:
     """Draw figures over the epochs, with the best epoch; empty if no row has one of them."""
-    found = _found(rows, names)
-    if not found:
+    available = _available(rows, names)
+    if not available:
         return ""
-    values = [row[name] for name in found for row in rows if name in row]
+    values = [row[name] for name in available for row in rows if name in row]
     last = max(row["epoch"] for row in rows)
     y = Scale(0.0, 1.0) if max(values) <= 1 and min(values) >= 0 else Scale.over([0.0, *values])
     chart = Chart(Scale(0.0, max(2.0, last)), y, x_label="epoch", width=480, height=240, left=52)
     if best is not None:
         chart.line([(best["epoch"], y.low), (best["epoch"], y.high)], "front")
-    for name, kind in zip(found, _KINDS, strict=False):
+    for name, kind in zip(available, _KINDS, strict=False):
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         chart.line(points, kind)
         chart.dots(points, kind)
-    return chart.svg(f"{', '.join(found)} over the epochs")
+    return chart.svg(f"{', '.join(available)} over the epochs")
 
 
 def _legend(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
-    return dict(zip(_found(rows, names), _KINDS, strict=False))
+    return dict(zip(_available(rows, names), _KINDS, strict=False))
 
 
-def _found(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+def _available(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
     return [name for name in names if any(name in row for row in rows)][: len(_KINDS)]
 
 

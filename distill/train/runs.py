@@ -225,8 +225,8 @@ def _train_stages(
             if can_resume(path):
                 resume_run(path, report=report, callbacks=followers)
             else:
-                given = stage_config(config, stage, run)
-                start_run(given, out=path, force=True, report=report, callbacks=followers)
+                stage_settings = stage_config(config, stage, run)
+                start_run(stage_settings, out=path, force=True, report=report, callbacks=followers)
         if process.is_main_process:
             splits = read_splits(run / "splits.json")
             data = open_data(config, recorded=splits, with_teachers=False)
@@ -250,8 +250,8 @@ def _open(
     report: Reporter,
 ) -> TrainingData:
     with process.main_process_first():
-        shown = report if process.is_main_process else silent
-        return open_data(config, recorded=recorded, report=shown)
+        shown_report = report if process.is_main_process else silent
+        return open_data(config, recorded=recorded, report=shown_report)
 
 
 @contextmanager
@@ -265,10 +265,10 @@ def _owned(
 ) -> Iterator[Path]:
     """Own the run's folder: the main process names and locks it, because clocks differ."""
     if not process.is_main_process:
-        named = [run]
-        broadcast_object_list(named)
-        assert named[0] is not None
-        yield named[0]
+        names = [run]
+        broadcast_object_list(names)
+        assert names[0] is not None
+        yield names[0]
         return
     with owned_run(run, name, resume=resume, force=force) as path:
         broadcast_object_list([path])

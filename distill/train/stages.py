@@ -99,10 +99,10 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
         raise UsageError(f"stage {stage.name} has stages of its own", expected="one level")
     if {"schedule": config.loss.schedule, **settings}["schedule"] != "teachers-only":
         settings["images"] = []
-    made = config.changed(**{"stages": [], **settings})
-    flat, base = made.flat(), config.flat()
+    staged = config.changed(**{"stages": [], **settings})
+    flat, base = staged.flat(), config.flat()
     changed = [key for key in _COMMON if flat[key] != base[key]]
-    if made.student.network != config.student.network or made.data.size != config.data.size:
+    if staged.student.network != config.student.network or staged.data.size != config.data.size:
         changed.append("student or size")
     if changed:
         raise UsageError(
@@ -112,13 +112,13 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
     averaged = [other for other in stages if other.averaged]
     if not averaged:
         raise UsageError("no stage is averaged", expected="averaged: true in at least one")
-    frozen = made.student.freeze_batchnorm or _shares_statistics(config, stage, averaged)
+    frozen = staged.student.freeze_batchnorm or _shares_statistics(config, stage, averaged)
     if len(averaged) > 1 and stage.averaged and not frozen:
         raise UsageError(
             f"stage {stage.name} trains BatchNorm statistics, which have no mean",
             expected="freeze_batchnorm: true in every averaged stage, or in all that start from it",
         )
-    return made
+    return staged
 
 
 def _shares_statistics(config: DistillConfig, stage: Stage, averaged: Sequence[Stage]) -> bool:
@@ -146,8 +146,8 @@ def average_stages(run: Path, config: DistillConfig, data: TrainingData) -> dict
         TrainingError: A checkpoint is missing, damaged, or of another network.
     """
     stages = run_stages(config)
-    kept = [stage for stage in stages if stage.averaged]
-    paths = [stage_path(run, stage.name) / "checkpoints" / "best.pt" for stage in kept]
+    averaged = [stage for stage in stages if stage.averaged]
+    paths = [stage_path(run, stage.name) / "checkpoints" / "best.pt" for stage in averaged]
     student = build_student(config.student.network, pretrained=False)
     mean = mean_weights([load_checkpoint(path)["student"] for path in paths])
     student.load_state_dict(mean)

@@ -44,13 +44,13 @@ class StagesPage(RunCallback):
     @contextmanager
     def followed(self) -> Iterator[None]:
         """Write the page at the begin and the end of the block, whatever ends it."""
-        self._try(TRAINING)
+        self._write_page(TRAINING)
         try:
             yield
         except BaseException as error:
-            self._try(STOPPED, str(error) or type(error).__name__)
+            self._write_page(STOPPED, str(error) or type(error).__name__)
             raise
-        self._try(COMPLETE)
+        self._write_page(COMPLETE)
 
     def begin(self, context: RunContext) -> None:  # noqa: ARG002 - a callback's signature
         """A stage begins."""
@@ -61,7 +61,7 @@ class StagesPage(RunCallback):
         self._speed = row.get("images_per_second")
         self._write(TRAINING)
 
-    def _try(self, state: str, reason: str = "") -> None:
+    def _write_page(self, state: str, reason: str = "") -> None:
         """Write the page; no error of it ends the training, as with any follower."""
         try:
             self._write(state, reason)
@@ -69,13 +69,13 @@ class StagesPage(RunCallback):
             logger.warning("the page of %s is not written: %s", self._run, error)
 
     def _write(self, state: str, reason: str = "") -> None:
-        held = [read_progress(stage_path(self._run, name)) for name in self._stages]
+        stage_progress = [read_progress(stage_path(self._run, name)) for name in self._stages]
         config = self._config
         progress = RunProgress(
             state=state,
             subject=f"{config.student.network}, {len(self._stages)} stages",
             reason=reason,
-            epoch=sum(each.epoch for each in held if each),
+            epoch=sum(each.epoch for each in stage_progress if each),
             epochs=self._epochs,
             images_per_second=self._speed,
             stages=self._stages,

@@ -128,7 +128,7 @@ def _fitted(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=options.lr, total_steps=epochs * data.steps, pct_start=_RISING
     )
-    kept: dict[str, Tensor] = {}
+    best_weights: dict[str, Tensor] = {}
     rows: list[dict[str, float]] = []
     best: dict[str, float] = {}
     with report(epochs * data.steps, f"fit {config.teachers.specs[0]}") as bar:
@@ -159,9 +159,11 @@ def _fitted(
             rows.append({"epoch": epoch, "task": total / data.steps, **figures})
             if not best or figures["score"] > best["score"]:
                 best = {"epoch": float(epoch), **figures}
-                kept = {name: value.cpu().clone() for name, value in head.state_dict().items()}
+                best_weights = {
+                    name: value.cpu().clone() for name, value in head.state_dict().items()
+                }
             bar.update(0, f"epoch {epoch + 1}, Dice {figures['dice_val']:.4f}")
-    return kept, rows, best
+    return best_weights, rows, best
 
 
 def _validated(head: TaskHead, data: TrainingData, device: torch.device) -> dict[str, float]:

@@ -196,20 +196,20 @@ class Trainer:
             self.config.run.epochs,
             self.epoch,
         )
-        self.followers.tell(lambda one: one.begin(context))
+        self.followers.notify(lambda one: one.begin(context))
         try:
             # The remaining time is estimated from these steps, not from those before a resume.
             with (self.report if main else silent)(left, label) as bar:
-                while self.epoch < self.config.run.epochs and not self._spent():
+                while self.epoch < self.config.run.epochs and not self._patience_is_over():
                     batch = self._train_epoch(bar)
                     self._validate(batch, bar)
             if main and not self.teachers_only:
                 self._fit_logits()
         except BaseException as error:
             reason = str(error) or type(error).__name__
-            self.followers.tell(lambda one: one.fail(reason))
+            self.followers.notify(lambda one: one.fail(reason))
             raise
-        self.followers.tell(lambda one: one.end(self.best))
+        self.followers.notify(lambda one: one.end(self.best))
         return self.best
 
     def _fit_logits(self) -> None:
@@ -223,7 +223,7 @@ class Trainer:
             scale = factor * state.get("logit_scale", 1.0)
             save_checkpoint(path, {**state, "student": student.state_dict(), "logit_scale": scale})
 
-    def _spent(self) -> bool:
+    def _patience_is_over(self) -> bool:
         return 0 < self.config.run.patience <= self.epoch - self.best["epoch"]
 
     def _train_epoch(self, bar: Any) -> Batch | None:
@@ -289,13 +289,13 @@ class Trainer:
         )
         side = self.data.training_side(self.student.divisor, self.epoch, self.step)
         parts = self.config.run.accumulate
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for number in range(parts):
             part = batch.part(slice(number, None, parts), self.accelerator.device)
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                shown = label_weak(self.optimizer.scored, part, side, self.config.loss.box_fit)
-                losses = self.wrapped(shown, Step(self.epoch, self.step))
+                labeled = label_weak(self.optimizer.scored, part, side, self.config.loss.box_fit)
+                losses = self.wrapped(labeled, Step(self.epoch, self.step))
                 values = losses.figures()
                 self._refuse_nonfinite(values["loss"], batch)
                 if self.step % CHECKED_EVERY == 0:
@@ -308,9 +308,9 @@ class Trainer:
                         self.monitor.check(name, target, loss.item())
                 self.accelerator.backward(losses.total / parts)
             for name, value in values.items():
-                found[name] = found.get(name, 0.0) + value / parts
+                figures[name] = figures.get(name, 0.0) + value / parts
         self.optimizer.step()
-        return found
+        return figures
 
     def _teacher_names(self, targets: list[Tensor]) -> list[str]:
         names = ["fused"] if self.config.loss.recipe == "paper" else self.config.teachers.specs
@@ -357,7 +357,7 @@ class Trainer:
             self._show_worst(scored)
         if self.accelerator.is_main_process:
             append_metrics(self.run, row)
-            self.followers.tell(lambda one: one.epoch(row))
+            self.followers.notify(lambda one: one.epoch(row))
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self._save("last.pt", self.state())
         bar.update(
@@ -374,12 +374,12 @@ class Trainer:
             Path(sample.image).stem
             for sample in (*self.data.splits.validation, *self.data.splits.clean_validation)
         ]
-        shown = worst_picture(model, self.data.validation, self.frames.dice_of_each(), names)
-        if shown is not None:
-            self._show("worst", shown)
+        picture = worst_picture(model, self.data.validation, self.frames.dice_of_each(), names)
+        if picture is not None:
+            self._show("worst", picture)
 
     def _show(self, name: str, picture: ImageU8) -> None:
-        self.followers.tell(lambda one: one.picture(name, picture))
+        self.followers.notify(lambda one: one.picture(name, picture))
 
     def _score(self) -> dict[str, float]:
         """Validation figures, whose `score` chooses the best epoch.

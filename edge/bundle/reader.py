@@ -126,10 +126,12 @@ class Bundle:
         for entry in self.manifest.engines:
             if (entry.runtime, entry.precision) == (name, precision):
                 return entry
-        held = ", ".join(f"{entry.runtime} {entry.precision}" for entry in self.manifest.engines)
+        available = ", ".join(
+            f"{entry.runtime} {entry.precision}" for entry in self.manifest.engines
+        )
         raise UsageError(
             f"{self.path} has no {precision} engine for {name}",
-            expected=held or "none: the bundle holds no engine",
+            expected=available or "none: the bundle holds no engine",
             hint="choose a different engine",
             code="engine-not-in-bundle",
         )
@@ -200,8 +202,8 @@ def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
             f"{out} is not the name of a packed bundle", expected=f"a name ending in {SUFFIX}"
         )
     refuse_existing(out, force=force)
-    held = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    contents = _contents(held)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    contents = _contents(opened)
     write_zip(out, contents)
     return out
 
@@ -268,9 +270,9 @@ def _check(manifest: Manifest, path: Path) -> None:
     for name in _OWN:
         if name in manifest.files:
             raise BundleError(f"{path}: {name} cannot list itself in {MANIFEST}")
-    named = [name for entry in manifest.engines for name in entry.files]
-    named += [name for golden in manifest.golden.frames for name in (golden.frame, golden.scores)]
-    for name in named:
+    listed = [name for entry in manifest.engines for name in entry.files]
+    listed += [name for golden in manifest.golden.frames for name in (golden.frame, golden.scores)]
+    for name in listed:
         if name not in manifest.files:
             raise BundleError(f"{path}: {MANIFEST} uses a file that it does not list", got=name)
     shape = manifest.input, manifest.output

@@ -30,16 +30,16 @@ def default_bundle() -> Path | None:
     return shipped_bundles().get(DEFAULT)
 
 
-def find_bundle(given: Path | str) -> Path:
+def find_bundle(bundle: Path | str) -> Path:
     """Resolve a path or the name of a shipped bundle.
 
     Args:
-        given: A path, or the name of a shipped bundle. An existing path takes precedence.
+        bundle: A path, or the name of a shipped bundle. An existing path takes precedence.
 
     Returns:
-        The path; `given` unchanged if nothing matches, so that opening it reports the error.
+        The path; `bundle` unchanged if nothing matches, so that opening it reports the error.
     """
-    path = Path(given)
+    path = Path(bundle)
     if path.exists():
         return path
-    return shipped_bundles().get(str(given), path)
+    return shipped_bundles().get(str(bundle), path)

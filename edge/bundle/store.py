@@ -113,22 +113,22 @@ def check_names(names: Sequence[str], path: Path) -> None:
             got=f"{len(names)}",
             hint=MEND,
         )
-    seen: dict[str, str] = {}
+    folded: dict[str, str] = {}
     for name in names:
         check_name(name, path)
         key = _key(name)
-        if key in seen:
+        if key in folded:
             raise BundleError(
-                f"{path}: {name} is there twice", got=f"{seen[key]!r} and {name!r}", hint=MEND
+                f"{path}: {name} is there twice", got=f"{folded[key]!r} and {name!r}", hint=MEND
             )
-        seen[key] = name
+        folded[key] = name
     for name in names:
         folder = next(
-            (str(parent) for parent in PurePosixPath(_key(name)).parents if str(parent) in seen),
+            (str(parent) for parent in PurePosixPath(_key(name)).parents if str(parent) in folded),
             None,
         )
         if folder is not None:
-            raise BundleError(f"{path}: {seen[folder]} is a file and a folder", hint=MEND)
+            raise BundleError(f"{path}: {folded[folder]} is a file and a folder", hint=MEND)
 
 
 def _key(name: str) -> str:
@@ -161,16 +161,16 @@ class _Directory:
 
     def _walk(self) -> list[tuple[Path, str]]:
         """Return everything except real folders; links to folders are listed, not followed."""
-        found: list[tuple[Path, str]] = []
+        entries: list[tuple[Path, str]] = []
         for place, folders, files in os.walk(self._path):
             folder = type(self._path)(place)
             links = [name for name in folders if (folder / name).is_symlink()]
-            found += [(folder, name) for name in (*files, *links)]
-            if len(found) > MAX_FILES:
+            entries += [(folder, name) for name in (*files, *links)]
+            if len(entries) > MAX_FILES:
                 raise BundleError(
                     f"{self._path} has too many files", expected=f"at most {MAX_FILES}", hint=MEND
                 )
-        return found
+        return entries
 
     def read(self, name: str, largest: int = LARGEST) -> bytes:
         try:

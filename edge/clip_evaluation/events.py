@@ -151,18 +151,20 @@ def count_flickers(frames: Sequence[ShownFrame]) -> int:
     """
     flickers = 0
     before: tuple[Box, ...] = ()
-    gone: list[tuple[int, Box]] = []
+    vanished: list[tuple[int, Box]] = []
     for number, frame in enumerate(frames):
         if frame.reason or after_gap(frames, number):
-            before, gone = (), []
-        gone = [(since, box) for since, box in gone if frame.at_ns - since < FLICKER_MS * 1e6]
+            before, vanished = (), []
+        vanished = [
+            (since, box) for since, box in vanished if frame.at_ns - since < FLICKER_MS * 1e6
+        ]
         for box in frame.shown:
             if any(shared(box, other) for other in before):
                 continue
-            back = [one for one in gone if shared(box, one[1])]
+            back = [one for one in vanished if shared(box, one[1])]
             flickers += bool(back)
-            gone = [one for one in gone if one not in back]
-        gone += [
+            vanished = [one for one in vanished if one not in back]
+        vanished += [
             (frame.at_ns, box)
             for box in before
             if not any(shared(box, other) for other in frame.shown)

@@ -126,14 +126,14 @@ def view_figures(clips: Sequence[tuple[str, Sequence[ShownFrame]]]) -> ViewFigur
             begin, end = frames[first].at_ns, frames[last].at_ns + lasts[last]
             event_ns.append(end - begin)
             events.append(FalseEvent(clip=name, begin_s=begin / 1e9, seconds=(end - begin) / 1e9))
-    found = [polyp.first_s for polyp in polyps if polyp.first_s is not None]
+    first_times = [polyp.first_s for polyp in polyps if polyp.first_s is not None]
     with_box = [frame for frame in judged if frame.truth]
     hit = sum(_best(frame, shared) > 0 for frame in with_box)
     hit_iou = sum(_best(frame, box_iou) >= HIT_IOU for frame in with_box)
     false = sum(frame.false for frame in judged)
     return ViewFigures(
-        polyps_found=len(found),
-        first_s_median=median(found) if found else None,
+        polyps_found=len(first_times),
+        first_s_median=median(first_times) if first_times else None,
         frames_hit=hit,
         share_hit=_share(hit, len(with_box)),
         frames_hit_iou=hit_iou,
@@ -197,6 +197,6 @@ def _minutes(frames: Sequence[ShownFrame], lasts: Sequence[int]) -> float:
     return sum(last for frame, last in zip(frames, lasts, strict=True) if not frame.reason) / 60e9
 
 
-def _share(part: float, whole: float) -> float | None:
-    """Return a quotient, None if `whole` is 0."""
-    return part / whole if whole else None
+def _share(part: float, total: float) -> float | None:
+    """Return a quotient, None if `total` is 0."""
+    return part / total if total else None

@@ -80,17 +80,26 @@ def timeline(clip: Watched, smoothing: Smoothing, threshold: float) -> str:
         smoothing: Setting of the smoothing.
         threshold: Score from which a pixel belongs to the mask.
     """
-    shown = clip.shown_both(smoothing)
+    shown_frames = clip.shown_both(smoothing)
     lasts = [last / 1e9 for last in durations_ns([look.at_ns for look in clip.looks])]
     lanes = [
         _Lane(
-            "truth", {_TRUE: _spans(shown.smoothed, lasts, [bool(f.truth) for f in shown.smoothed])}
+            "truth",
+            {
+                _TRUE: _spans(
+                    shown_frames.smoothed, lasts, [bool(f.truth) for f in shown_frames.smoothed]
+                )
+            },
         ),
-        _shown_lane("with smoothing", shown.smoothed, lasts),
-        _shown_lane("without smoothing", shown.unsmoothed, lasts),
+        _shown_lane("with smoothing", shown_frames.smoothed, lasts),
+        _shown_lane("without smoothing", shown_frames.unsmoothed, lasts),
         _Lane(
             "not judged",
-            {_PAUSED: _spans(shown.smoothed, lasts, [bool(f.reason) for f in shown.smoothed])},
+            {
+                _PAUSED: _spans(
+                    shown_frames.smoothed, lasts, [bool(f.reason) for f in shown_frames.smoothed]
+                )
+            },
         ),
     ]
     plot = plots.Plot(width=9.0, height=2.8)

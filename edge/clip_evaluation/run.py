@@ -221,8 +221,8 @@ class _Recorder:
         """Keep one frame; the engine's score map is valid until its next call only."""
         scores = result.scores if result.reason is None else None
         peak = None if scores is None else float(scores.max()) / UNITS
-        kept = scores.copy() if scores is not None and self.keep_scores else None
-        self.looks.append(Look(frame.captured_ns, replace(result, scores=kept), peak))
+        scores_kept = scores.copy() if scores is not None and self.keep_scores else None
+        self.looks.append(Look(frame.captured_ns, replace(result, scores=scores_kept), peak))
 
     def outputs(self) -> list[Path]:
         """No files: what was found stays in memory."""

@@ -151,12 +151,12 @@ def read_masks(folder: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
     """
     numbered: dict[int, Path] = {}
     for path in find_images(folder):
-        found = re.search(r"(\d+)$", path.stem)
-        if found is None:
+        number_match = re.search(r"(\d+)$", path.stem)
+        if number_match is None:
             raise DataError(
                 f"{path} names no frame", expected="a name that ends in the frame's number"
             )
-        number = int(found[1])
+        number = int(number_match[1])
         if number in numbered:
             raise DataError(f"{path} and {numbered[number]} are masks of the same frame")
         numbered[number] = path
@@ -218,9 +218,9 @@ def _number(path: Path, name: str) -> int:
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object; refuse a duplicate key."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} stands twice")
-    return found
+    return unique

@@ -61,9 +61,9 @@ def transfer_colors(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
         other: (h, w, 3) uint8 RGB.
         strength: 0 leaves the image unchanged, 1 transfers the statistics completely.
     """
-    lab, wanted = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in (image, other))
+    lab, target = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in (image, other))
     (mean, spread), (aim, width) = (
-        [m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, wanted)
+        [m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, target)
     )
     # Limit the gain, so that an image with little contrast is not amplified into noise.
     gain = np.clip((width + 1) / (spread + 1), 0.5, 2.0)
@@ -168,9 +168,9 @@ def narrow(image: ImageU8, mask: ImageU8, view: ImageU8, level: int) -> tuple[Im
         view: (H, W) uint8, 0 outside, 255 inside.
         level: Gray level of that black.
     """
-    shown = image.copy()
-    shown[view == 0] = level
-    return shown, cast("ImageU8", np.minimum(mask, view))
+    narrowed = image.copy()
+    narrowed[view == 0] = level
+    return narrowed, cast("ImageU8", np.minimum(mask, view))
 
 
 def write_text(image: ImageU8, lines: Sequence[TextLine]) -> ImageU8:

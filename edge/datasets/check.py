@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MIN_POLYP_PIXELS = 25
 """Pixels of a frame's polyps below which the mask is probably a stray click."""
 _THREADS = 4
-_NAMED = 3
+_MAX_NAMES = 3
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -179,8 +179,8 @@ def _read(pair: Pair) -> _Read | DataError:
 
 
 def _as_finding(error: DataError) -> Finding:
-    got = f" (got: {error.got})" if error.got else ""
-    return Finding("error", f"{error.what}{got}")
+    got_text = f" (got: {error.got})" if error.got else ""
+    return Finding("error", f"{error.what}{got_text}")
 
 
 def _judge(root: Path, part: str, usable: Sequence[tuple[Pair, _Read]]) -> list[Finding]:
@@ -189,17 +189,17 @@ def _judge(root: Path, part: str, usable: Sequence[tuple[Pair, _Read]]) -> list[
     if not with_polyp:
         text = f"{root} {part}: no mask of {len(usable)} shows a polyp"
         return [Finding("error", text)]
-    found = []
+    findings = []
     swapped = [(pair, item) for pair, item in with_polyp if item.inverted]
     if swapped:
         names = [str(pair.mask) for pair, _ in swapped]
         note = inversion_note(names, [item.area for _, item in swapped], len(with_polyp))
-        found.append(Finding("warning", f"{root} {part}: {note}", names))
+        findings.append(Finding("warning", f"{root} {part}: {note}", names))
     tiny = [str(pair.mask) for pair, item in with_polyp if item.pixels < MIN_POLYP_PIXELS]
     if tiny:
         text = f"{root} {part}: polyps of less than {MIN_POLYP_PIXELS} pixels in {_named(tiny)}"
-        found.append(Finding("warning", text, tiny))
-    return found
+        findings.append(Finding("warning", text, tiny))
+    return findings
 
 
 def _summarize(
@@ -244,7 +244,7 @@ def _checked(root: Path, part: str, usable: Sequence[tuple[Pair, _Read]]) -> Che
 
 def _judge_repeats(checked: Sequence[CheckedPart]) -> list[Finding]:
     """The same picture trained on and validated on, or twice in a part."""
-    found = []
+    findings = []
     for part in checked:
         rows = find_repeats(part.images)
         if rows:
@@ -254,13 +254,15 @@ def _judge_repeats(checked: Sequence[CheckedPart]) -> list[Finding]:
             text = f"{part.folder} {part.part}: the same picture twice, {_named(files)}"
             if part.part == "all":
                 text += "; a split that is drawn may train and validate on it"
-            found.append(Finding("warning", text, files))
+            findings.append(Finding("warning", text, files))
     for number, one in enumerate(checked):
         for other in checked[number + 1 :]:
             same = find_same(one.images, other.images)
             if not same:
                 continue
-            files = [f"{other.pairs[row].image} is {one.pairs[known].image}" for row, known in same]
+            files = [
+                f"{other.pairs[row].image} is {one.pairs[earlier].image}" for row, earlier in same
+            ]
             leak = one.part != other.part and "validation" in (one.part, other.part)
             text = f"{len(same)} pictures of {other.folder} {other.part} are also in "
             text += f"{one.folder} {one.part}"
@@ -268,11 +270,13 @@ def _judge_repeats(checked: Sequence[CheckedPart]) -> list[Finding]:
                 text += ", so that a training validates on what it learns"
             elif "all" in (one.part, other.part):
                 text += ", so that a split that is drawn may validate on what it learns"
-            found.append(Finding("error" if leak else "warning", f"{text}: {_named(files)}", files))
-    return found
+            findings.append(
+                Finding("error" if leak else "warning", f"{text}: {_named(files)}", files)
+            )
+    return findings
 
 
 def _named(files: Sequence[str]) -> str:
-    return ", ".join(files[:_NAMED]) + (
-        f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return ", ".join(files[:_MAX_NAMES]) + (
+        f" and {len(files) - _MAX_NAMES} more" if len(files) > _MAX_NAMES else ""
     )

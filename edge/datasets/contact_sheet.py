@@ -58,5 +58,5 @@ def _outlined(image: ImageU8, mask: MaskBool, size: tuple[int, int]) -> ImageU8:
     small = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     inside = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    drawn: ImageU8 = cv2.drawContours(small, outlines, -1, _OUTLINE, 1).astype(np.uint8)
-    return drawn
+    outlined: ImageU8 = cv2.drawContours(small, outlines, -1, _OUTLINE, 1).astype(np.uint8)
+    return outlined

@@ -28,30 +28,30 @@ def thumbnails(images: Iterable[ImageU8]) -> NDArray[np.float32]:
         cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).reshape(-1)
         for image in images
     ]
-    found: NDArray[np.float32] = np.array(rows, np.float32).reshape(len(rows), SIDE * SIDE * 3)
-    return found
+    stack: NDArray[np.float32] = np.array(rows, np.float32).reshape(len(rows), SIDE * SIDE * 3)
+    return stack
 
 
 def find_same(
-    known: NDArray[np.float32], given: NDArray[np.float32], limit: float = MAX_DIFFERENCE
+    references: NDArray[np.float32], queries: NDArray[np.float32], limit: float = MAX_DIFFERENCE
 ) -> list[tuple[int, int]]:
     """For each picture that equals a known one: its row and the most similar known row.
 
     Pictures without contrast, such as black frames, are never the same as another.
 
     Args:
-        known: (N, D) of `thumbnails`.
-        given: (M, D) of `thumbnails`.
+        references: (N, D) of `thumbnails`.
+        queries: (M, D) of `thumbnails`.
         limit: Largest root mean square difference, in 1/255.
     """
-    if not len(known) or not len(given):
+    if not len(references) or not len(queries):
         return []
     # The means of two such thumbnails differ by at most `limit`, so that few need a comparison.
-    means = known.mean(axis=1)
+    means = references.mean(axis=1)
     order = np.argsort(means, kind="stable")
     means = means[order]
-    found = []
-    for row, thumbnail in enumerate(given):
+    matches = []
+    for row, thumbnail in enumerate(queries):
         if thumbnail.std() < MIN_CONTRAST:
             continue
         middle = float(thumbnail.mean())
@@ -59,38 +59,38 @@ def find_same(
         if begin == end:
             continue
         near = order[begin:end]
-        squares = np.square(known[near] - thumbnail).mean(axis=1)
+        squares = np.square(references[near] - thumbnail).mean(axis=1)
         best = int(squares.argmin())
         if squares[best] <= limit**2:
-            found.append((row, int(near[best])))
-    return found
+            matches.append((row, int(near[best])))
+    return matches
 
 
 def find_repeats(
-    given: NDArray[np.float32], limit: float = MAX_DIFFERENCE
+    thumbs: NDArray[np.float32], limit: float = MAX_DIFFERENCE
 ) -> list[tuple[int, int]]:
     """Pairs of rows, the later one first, of pictures that are the same as an earlier one.
 
     Args:
-        given: (N, D) of `thumbnails`.
+        thumbs: (N, D) of `thumbnails`.
         limit: As in `find_same`.
     """
-    if not len(given):
+    if not len(thumbs):
         return []
-    means = given.mean(axis=1)
+    means = thumbs.mean(axis=1)
     order = np.argsort(means, kind="stable")
     means = means[order]
-    found = []
+    pairs = []
     for place, row in enumerate(order):
-        if given[row].std() < MIN_CONTRAST:
+        if thumbs[row].std() < MIN_CONTRAST:
             continue
         end = int(np.searchsorted(means, means[place] + limit, side="right"))
         near = order[place + 1 : end]
         if not len(near):
             continue
-        squares = np.square(given[near] - given[row]).mean(axis=1)
-        found += [
+        squares = np.square(thumbs[near] - thumbs[row]).mean(axis=1)
+        pairs += [
             (max(int(row), int(other)), min(int(row), int(other)))
             for other in near[squares <= limit**2]
         ]
-    return sorted(found)
+    return sorted(pairs)

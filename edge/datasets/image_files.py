@@ -94,8 +94,8 @@ def decode(path: Path, data: bytes, mode: int) -> NDArray[Any]:
             got=f"{len(data)} bytes that no image format fits",
             hint="replace or remove the file and its partner",
         )
-    found: NDArray[Any] = pixels
-    return found
+    image: NDArray[Any] = pixels
+    return image
 
 
 def read_image(path: Path) -> ImageU8:
@@ -136,9 +136,9 @@ def orientation(data: bytes) -> int:
             # A WebP chunk has its size between name and TIFF header, and may repeat "Exif".
             starts += [place + len(mark), place + len(mark) + 4]
     for start in starts:
-        found = _tiff_orientation(data[start : start + 65536])
-        if found:
-            return found
+        value = _tiff_orientation(data[start : start + 65536])
+        if value:
+            return value
     return 1
 
 
@@ -148,7 +148,7 @@ def _tiff_orientation(data: bytes) -> int:
     return value if 1 <= value <= 8 else 0
 
 
-def _tiff_value(data: bytes, wanted: int) -> tuple[int, int]:
+def _tiff_value(data: bytes, tag_number: int) -> tuple[int, int]:
     """Return a 16-bit value in the first directory of a TIFF structure, and where it is stored.
 
     Both are 0 if there is none.
@@ -162,7 +162,7 @@ def _tiff_value(data: bytes, wanted: int) -> tuple[int, int]:
         for entry in range(count):
             at = offset + 2 + 12 * entry
             tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, at)
-            if tag == wanted:
+            if tag == tag_number:
                 return int(value), at + 8
     except struct.error:
         pass

@@ -125,14 +125,14 @@ def _with_alpha(path: Path, colors: Pixels, alpha: Pixels, codec: Codec) -> Mask
     painted = _strength(colors)[visible].min() > 0
     if flat or (painted and _is_uniform(colors[~visible])):
         return opaque
-    drawn = _by_color(path, colors, codec)
-    if (drawn & ~visible).any() or not (painted or visible.all()):
+    mask = _by_color(path, colors, codec)
+    if (mask & ~visible).any() or not (painted or visible.all()):
         _refuse(
             path,
             "colors and a transparency that show two different masks",
             "keep one of them: remove the alpha channel, or paint the polyp white on black",
         )
-    return drawn
+    return mask
 
 
 def _by_color(path: Path, colors: Pixels, codec: Codec) -> MaskBool:

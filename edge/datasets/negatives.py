@@ -105,8 +105,8 @@ def sequence_of(stem: str) -> str:
         stem: File name without its extension. `s03_0017` belongs to `s03`, plain numbers belong to
             one unnamed sequence, and a name without a trailing number is its own sequence.
     """
-    found = re.fullmatch(r"(.*?)[_.-]?\d+", stem)
-    return found.group(1) if found else stem
+    match = re.fullmatch(r"(.*?)[_.-]?\d+", stem)
+    return match.group(1) if match else stem
 
 
 def phantom_negatives(count: int) -> Iterator[tuple[str, ImageU8]]:

@@ -83,7 +83,7 @@ def find_pairs(root: Path) -> list[Pair]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", expected="a folder with images/ and masks/")
-    layout = next((found for home in _homes(root) for found in layouts(home)), None)
+    layout = next((candidate for home in _homes(root) for candidate in layouts(home)), None)
     if layout is None:
         return pair_folders(root / "images", root / "masks")
     images, masks = layout
@@ -126,9 +126,9 @@ def layout_has_videos(images: Path) -> bool:
 
 def _pair_videos(images: Path, masks: Path) -> list[Pair]:
     videos = {path.name: path for path in images.iterdir() if path.is_dir() and path.name[0] != "."}
-    drawn = {path.name for path in masks.iterdir() if path.is_dir() and path.name[0] != "."}
-    if videos.keys() != drawn:
-        alone = sorted(videos.keys() ^ drawn, key=_natural)
+    mask_videos = {path.name for path in masks.iterdir() if path.is_dir() and path.name[0] != "."}
+    if videos.keys() != mask_videos:
+        alone = sorted(videos.keys() ^ mask_videos, key=_natural)
         raise DataError(
             f"{images} and {masks} do not hold the same videos",
             expected="a folder of frames and a folder of masks for each video",
@@ -182,8 +182,8 @@ def find_images(root: Path) -> list[Path]:
     where = root / "images" if (root / "images").is_dir() else root
     if not where.is_dir():
         raise DataError(f"{where} is not a folder", expected="a folder of pictures")
-    found = _by_stem(where)
-    return [found[stem] for stem in sorted(found, key=_natural)]
+    images = _by_stem(where)
+    return [images[stem] for stem in sorted(images, key=_natural)]
 
 
 def dataset_names(roots: Sequence[Path]) -> list[str]:
@@ -212,9 +212,9 @@ def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
         DataError: A file cannot be read, the mask is not a mask, the sizes differ, or an EXIF
             orientation makes the orientation of the mask ambiguous.
     """
-    data, drawn = read_bytes(image), read_bytes(mask)
-    inside = decode_mask(mask, drawn)
-    turned, mask_turned = orientation(data), orientation(drawn)
+    data, mask_data = read_bytes(image), read_bytes(mask)
+    inside = decode_mask(mask, mask_data)
+    turned, mask_turned = orientation(data), orientation(mask_data)
     if turned != mask_turned and mask_turned != 1:
         raise DataError(
             f"{mask} has EXIF orientation {mask_turned} and its image {image} has {turned}",
@@ -257,24 +257,24 @@ def _by_stem(where: Path) -> dict[str, Path]:
             got=", ".join(f"{name}/" for name in there[:8]) or "no folder in it",
             hint=f"give one part of it: {root / parts[-1]}" if parts else "",
         )
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in sorted(where.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
         stem = composed(path.stem)
-        if stem in found:
+        if stem in by_stem:
             raise DataError(
-                f"{found[stem]} and {path} share a name",
+                f"{by_stem[stem]} and {path} share a name",
                 expected="one file per name",
                 hint="rename or remove one",
             )
-        found[stem] = path
-    if not found:
+        by_stem[stem] = path
+    if not by_stem:
         raise DataError(
             f"{where} holds no images",
             expected="files ending in " + ", ".join(sorted(SUFFIXES)),
         )
-    return found
+    return by_stem
 
 
 def composed(name: str) -> str:

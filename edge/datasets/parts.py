@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TRAIN = ("train", "training")
 VALIDATION = ("validation", "val", "valid", "validate", "dev")
 TEST = ("test", "testing")
-_KNOWN = TRAIN + VALIDATION + TEST
+_PART_NAMES = TRAIN + VALIDATION + TEST
 
 
 class Parts(NamedTuple):
@@ -91,15 +91,15 @@ def _parted_layout(root: Path) -> tuple[Path, Path] | None:
     layout = next(layouts(root), None)
     if layout is None or not layout_has_videos(layout[0]):
         return None
-    named = {path.name.lower() for path in layout[0].iterdir() if path.is_dir()}
-    return layout if named <= set(_KNOWN) and named & set(TRAIN) else None
+    folders = {path.name.lower() for path in layout[0].iterdir() if path.is_dir()}
+    return layout if folders <= set(_PART_NAMES) and folders & set(TRAIN) else None
 
 
 def _known_folders(where: Path) -> dict[str, Path]:
     return {
         path.name.lower(): path
         for path in sorted(where.iterdir())
-        if path.is_dir() and path.name.lower() in _KNOWN
+        if path.is_dir() and path.name.lower() in _PART_NAMES
     }
 
 

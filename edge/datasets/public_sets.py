@@ -125,11 +125,11 @@ def find_labeled(where: str, names: Path | None = None) -> LabeledFrames:
     return _find_benchmark(spec.scheme, spec.path, names)
 
 
-def find_test_sets(given: Sequence[str]) -> dict[str, LabeledFrames]:
+def find_test_sets(paths: Sequence[str]) -> dict[str, LabeledFrames]:
     """Find the test sets of several places.
 
     Args:
-        given: `SET:DIR` or a folder as `find_labeled` takes it, TestDataset, or a folder with
+        paths: `SET:DIR` or a folder as `find_labeled` takes it, TestDataset, or a folder with
             folders named like the sets, of which those that are there are taken.
 
     Returns:
@@ -139,8 +139,8 @@ def find_test_sets(given: Sequence[str]) -> dict[str, LabeledFrames]:
         UsageError: A set is unknown, or two places have one name.
         DataError: A folder cannot be used.
     """
-    found: dict[str, LabeledFrames] = {}
-    for where in given:
+    sets: dict[str, LabeledFrames] = {}
+    for where in paths:
         spec = parse(where)
         folder = expand(where)
         plain = spec.bare or (spec.scheme not in SETS and folder.exists())
@@ -148,11 +148,11 @@ def find_test_sets(given: Sequence[str]) -> dict[str, LabeledFrames]:
         if not inside:
             frames = find_labeled(where)
             inside = {frames.benchmark or folder.resolve().name: frames}
-        both = sorted(found.keys() & inside.keys())
+        both = sorted(sets.keys() & inside.keys())
         if both:
             raise UsageError(f"two folders of test frames are named {both[0]}", got=where)
-        found |= inside
-    return found
+        sets |= inside
+    return sets
 
 
 def _present(root: Path) -> dict[str, LabeledFrames]:
@@ -160,35 +160,36 @@ def _present(root: Path) -> dict[str, LabeledFrames]:
     base = _inside(root, "TestDataset") or root
     homes = {
         name: home
-        for name, known in SETS.items()
-        for home in [next(filter(None, (_inside(base, item) for item in known.folders)), None)]
+        for name, benchmark in SETS.items()
+        for home in [next(filter(None, (_inside(base, item) for item in benchmark.folders)), None)]
         if home is not None
     }
     return {name: _find_benchmark(name, home, None) for name, home in homes.items()}
 
 
 def _find_benchmark(name: str, root: Path, names: Path | None) -> LabeledFrames:
-    known = SETS[name]
+    benchmark = SETS[name]
     if not root.is_dir():
         raise DataError(
-            f"{root} is not a folder", expected=f"the folder of {known.title}, or of TestDataset"
+            f"{root} is not a folder",
+            expected=f"the folder of {benchmark.title}, or of TestDataset",
         )
     other = [
         item.title
         for item in SETS.values()
-        if root.name.lower() in item.folders and item is not known
+        if root.name.lower() in item.folders and item is not benchmark
     ]
     if other:
         raise DataError(
             f"{root} is the folder of {other[0]}",
-            expected=f"that of {known.title}",
+            expected=f"that of {benchmark.title}",
             got=f"{name}:{root}",
         )
-    layout = next(_layouts(root, known), None)
+    layout = next(_layouts(root, benchmark), None)
     if layout is None:
         raise DataError(
-            f"{root} holds no {known.title} in a known layout",
-            expected=f"TestDataset/{known.title}/{{images,masks}}, or in the set's own folder "
+            f"{root} holds no {benchmark.title} in a known layout",
+            expected=f"TestDataset/{benchmark.title}/{{images,masks}}, or in the set's own folder "
             + " or ".join(f"{images}/ with {masks}/" for images, masks in _LAYOUTS),
             got=", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
             or "no folder in it",
@@ -199,68 +200,68 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> LabeledFrames:
         return LabeledFrames(
             chosen,
             name,
-            (f"{len(chosen)} frames named in {names.name}", *_shortfall(known, chosen)),
+            (f"{len(chosen)} frames named in {names.name}", *_shortfall(benchmark, chosen)),
         )
-    wanted = TEST_FRAMES.get(name, ())
-    if len(pairs) > known.frames and wanted:
-        listed = set(wanted)
+    test_names = TEST_FRAMES.get(name, ())
+    if len(pairs) > benchmark.frames and test_names:
+        listed = set(test_names)
         chosen = [pair for pair in pairs if pair.name in listed]
         if len(chosen) == len(listed):
             return LabeledFrames(
                 chosen, name, (f"the field's {len(chosen)} test frames of {len(pairs)}, by name",)
             )
-    if len(pairs) > known.frames:
+    if len(pairs) > benchmark.frames:
         raise DataError(
-            f"{layout[0]} holds more than the test set of {known.title}",
-            expected=f"the {known.frames} frames that the field tests on ({known.source})",
+            f"{layout[0]} holds more than the test set of {benchmark.title}",
+            expected=f"the {benchmark.frames} frames that the field tests on ({benchmark.source})",
             got=f"{len(pairs)} frames that do not bear the names of the field's test frames",
-            hint=f"give TestDataset/{known.title}, a list of the test frames, or the folder "
+            hint=f"give TestDataset/{benchmark.title}, a list of the test frames, or the folder "
             "without the name of the set to use all frames",
             code="test-frames-unknown",
         )
-    notes = _shortfall(known, pairs)
-    same = {pair.name for pair in pairs} == set(wanted)
+    notes = _shortfall(benchmark, pairs)
+    same = {pair.name for pair in pairs} == set(test_names)
     if (
-        known.drawn
+        benchmark.drawn
         and not notes
         and not same
         and "testdataset" not in str(layout[0].resolve()).lower()
     ):
         notes = (
-            f"{known.frames} frames, as in the field's test set of {known.title}; "
+            f"{benchmark.frames} frames, as in the field's test set of {benchmark.title}; "
             "not checked to be the same ones",
         )
     return LabeledFrames(pairs, name, notes)
 
 
-def _shortfall(known: BenchmarkSet, pairs: Sequence[Pair]) -> tuple[str, ...]:
-    if len(pairs) == known.frames:
+def _shortfall(benchmark: BenchmarkSet, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    if len(pairs) == benchmark.frames:
         return ()
     return (
-        f"{len(pairs)} frames where the field's test set of {known.title} has {known.frames}: "
-        "not comparable with published figures",
+        f"{len(pairs)} frames where the field's test set of {benchmark.title} has "
+        f"{benchmark.frames}: not comparable with published figures",
     )
 
 
-def _layouts(root: Path, known: BenchmarkSet) -> Iterator[tuple[Path, Path]]:
+def _layouts(root: Path, benchmark: BenchmarkSet) -> Iterator[tuple[Path, Path]]:
     """Yield folders of images and of masks: the set's own first, then folders with its name."""
-    for here in _homes(root, known):
+    for here in _homes(root, benchmark):
         yield from layouts(here, _LAYOUTS)
 
 
-def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
+def _homes(root: Path, benchmark: BenchmarkSet) -> Iterator[Path]:
     """Yield possible folders of a set: `root`, and its subfolders by name and file format."""
     above = [root]
     test = _inside(root, "TestDataset")
-    named = [
+    homes = [
         path
         for base in ([test] if test else []) + above
-        for name in known.folders
+        for name in benchmark.folders
         if (path := _inside(base, name))
     ]
-    for home in named if test else [*above, *named]:
+    for home in homes if test else [*above, *homes]:
         # Archives often have a second folder of the same name inside.
-        inner = [path for name in known.folders if (path := _inside(home, name))]
+        inner = [path for name in benchmark.folders if (path := _inside(home, name))]
         for here in (home, *inner):
             yield here
             yield from (path for name in FORMAT_FOLDERS if (path := _inside(here, name)))
@@ -285,32 +286,32 @@ def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
         raise DataError(
             f"{names} cannot be read", expected="a name per line, as UTF-8 text", got=str(error)
         ) from error
-    known = {pair.name for pair in pairs}
-    wanted = dict.fromkeys(_named(line, known) for line in lines if line.strip())
-    if not wanted:
+    available = {pair.name for pair in pairs}
+    listed = dict.fromkeys(_named(line, available) for line in lines if line.strip())
+    if not listed:
         raise DataError(f"{names} names no frame", expected="a name per line")
-    missing = sorted(wanted.keys() - known)
+    missing = sorted(listed.keys() - available)
     if missing:
         raise DataError(
             f"{where} lacks frames that {names} names",
-            expected=f"a name per line, and all {len(wanted)} of them there",
+            expected=f"a name per line, and all {len(listed)} of them there",
             got=f"{len(missing)} missing: {', '.join(missing[:5])}"
             + (", ..." if len(missing) > 5 else ""),
             hint="the folder that the list was made for, with its names as they were",
         )
-    return [pair for pair in pairs if pair.name in wanted]
+    return [pair for pair in pairs if pair.name in listed]
 
 
-def _named(line: str, known: set[str]) -> str:
+def _named(line: str, available: set[str]) -> str:
     """Return the frame that a line names: the whole line or its first column, without suffix."""
-    whole = composed(line.strip().strip('"'))
+    text = composed(line.strip().strip('"'))
     columns = [
-        whole,
-        *(re.split(separator, whole)[0].strip().strip('"') for separator in (r"[,;\t]", r"\s")),
+        text,
+        *(re.split(separator, text)[0].strip().strip('"') for separator in (r"[,;\t]", r"\s")),
     ]
     stems = []
     for column in columns:
         name = column.replace("\\", "/")
         bare = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
         stems += [name, bare, bare.rpartition("/")[2]]
-    return next((stem for stem in stems if stem in known), stems[2])
+    return next((stem for stem in stems if stem in available), stems[2])

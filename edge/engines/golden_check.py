@@ -146,15 +146,15 @@ def verify_bundle(
     problems = [
         f"{name} {state}" for name, state in files.items() if state in ("changed", "missing")
     ]
-    held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
+    runtimes = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
     for name in engines or ():
         bundle.engine(split_name(name)[0])
-    start, asked = opener or open_engine, engines is not None
-    checks = [_check_engine(bundle, name, start, asked=asked) for name in engines or held]
-    if held and all(check.ok and not check.checked for check in checks):
+    start, explicit = opener or open_engine, engines is not None
+    checks = [_check_engine(bundle, name, start, explicit=explicit) for name in engines or runtimes]
+    if runtimes and all(check.ok and not check.checked for check in checks):
         raise MissingDependencyError(
             f"no engine of {bundle.path} can run here",
-            expected=" or ".join(held),
+            expected=" or ".join(runtimes),
             got="; ".join(check.problem for check in checks),
             hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "
             "(on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
@@ -163,7 +163,7 @@ def verify_bundle(
         if not check.ok:
             bad = [frame for frame in check.frames if not frame.ok]
             problems.append(check.problem or f"{check.engine}: {_describe(bad)}")
-    if not held or not bundle.manifest.golden.frames:
+    if not runtimes or not bundle.manifest.golden.frames:
         problems.append("the bundle has nothing to compare: no INT8 engine or no golden frames")
     return VerifyReport(
         ok=not problems,
@@ -187,11 +187,11 @@ def unreadable(path: Path, error: BundleError) -> VerifyReport:
     )
 
 
-def _check_engine(bundle: Bundle, name: str, opener: Opener, *, asked: bool) -> EngineCheck:
+def _check_engine(bundle: Bundle, name: str, opener: Opener, *, explicit: bool) -> EngineCheck:
     try:
         engine = opener(bundle, name)
     except MissingDependencyError as error:
-        if asked:
+        if explicit:
             raise
         return EngineCheck(engine=name, checked=False, ok=True, problem=error.what)
     except MachineError:
@@ -226,33 +226,37 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
     shape = manifest.input.height, manifest.input.width
     frame = _decode(bundle, golden.frame, shape, "RGB", decode)
     size = manifest.output.map_size
-    wanted = _decode(bundle, golden.scores, size, "gray", decode)
-    got = engine.infer(frame)
-    if got.shape != wanted.shape:
+    expected = _decode(bundle, golden.scores, size, "gray", decode)
+    scores = engine.infer(frame)
+    if scores.shape != expected.shape:
         raise BundleError(
             f"{bundle.path}: the output size of the {engine.name} engine differs from that of the "
             "golden scores",
-            expected=f"{wanted.shape}",
-            got=f"{got.shape}",
+            expected=f"{expected.shape}",
+            got=f"{scores.shape}",
         )
-    return compare(golden.frame, got, wanted, manifest)
+    return compare(golden.frame, scores, expected, manifest)
 
 
-def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> FrameCheck:
+def compare(
+    name: str, engine_scores: ImageU8, golden_scores: ImageU8, manifest: Manifest
+) -> FrameCheck:
     """Judge the scores of one golden frame by the manifest's threshold and tolerance.
 
     Args:
         name: Name of the frame.
-        got: (planes * h, w) uint8 scores of the engine.
-        wanted: (planes * h, w) uint8 scores of the quantized student.
+        engine_scores: (planes * h, w) uint8 scores of the engine.
+        golden_scores: (planes * h, w) uint8 scores of the quantized student.
         manifest: Threshold and tolerance.
     """
-    difference = cv2.absdiff(got, wanted)
+    difference = cv2.absdiff(engine_scores, golden_scores)
     least = level(manifest.output.threshold)
     planes = manifest.output.planes
-    expected, found = (mask_plane(scores, planes) >= least for scores in (wanted, got))
-    either = int(np.count_nonzero(expected | found))
-    iou = int(np.count_nonzero(expected & found)) / either if either else None
+    expected, actual = (
+        mask_plane(scores, planes) >= least for scores in (golden_scores, engine_scores)
+    )
+    either = int(np.count_nonzero(expected | actual))
+    iou = int(np.count_nonzero(expected & actual)) / either if either else None
     mean, pixels = float(difference.mean()), int(np.count_nonzero(expected))
     tolerance = manifest.golden
     agrees = pixels < MIN_PIXELS or (iou is not None and iou >= tolerance.min_iou)

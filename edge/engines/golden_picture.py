@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KEPT = (b"IHDR", b"IDAT", b"IEND")
+_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
 """Chunks that are decoded; others only describe the pixels, or add more of them (APNG)."""
 
 _COLORS = {0: "gray", 2: "RGB"}
@@ -62,10 +62,10 @@ def decode_png(data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8
         raise PictureError("a PNG without a header")
     width, height = (int.from_bytes(header[at : at + 4], "big") for at in (8, 12))
     depth, colors, *rest = header[16:21]
-    got = f"{width}x{height} pixels, {_COLORS.get(colors, 'other colors')}, {depth} bits"
+    description = f"{width}x{height} pixels, {_COLORS.get(colors, 'other colors')}, {depth} bits"
     if (height, width) != size or _COLORS.get(colors) != kind or depth != 8 or any(rest):
-        raise PictureError(got)
-    plain = _SIGNATURE + b"".join(chunk for name, chunk in chunks if name in _KEPT)
+        raise PictureError(description)
+    plain = _SIGNATURE + b"".join(chunk for name, chunk in chunks if name in _CHUNKS)
     mode = cv2.IMREAD_GRAYSCALE if kind == "gray" else cv2.IMREAD_COLOR
     picture = cv2.imdecode(np.frombuffer(plain, np.uint8), mode)
     if picture is None or picture.shape[:2] != size:

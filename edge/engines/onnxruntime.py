@@ -85,15 +85,17 @@ class OnnxEngine:
             (name, _PROVIDER_OPTIONS.get(name, {})) for name in providers if name in present
         ]
         self._session = self._load(self._options())
-        given, made = self._session.get_inputs(), self._session.get_outputs()
-        self._input_size, output_size = _sizes(given, made)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._input_size, output_size = _sizes(inputs, outputs)
         # Both buffers are bound once: onnxruntime reads the frame and writes the scores in place.
-        self._input: Any = np.empty(given[0].shape, np.uint8)
-        held = np.empty(made[0].shape, np.uint8)
-        self._output: Any = held.reshape(output_size)
+        self._input: Any = np.empty(inputs[0].shape, np.uint8)
+        buffer = np.empty(outputs[0].shape, np.uint8)
+        self._output: Any = buffer.reshape(output_size)
         self._binding = self._session.io_binding()
-        self._binding.bind_cpu_input(given[0].name, self._input)
-        self._binding.bind_ortvalue_output(made[0].name, ort.OrtValue.ortvalue_from_numpy(held))
+        self._binding.bind_cpu_input(inputs[0].name, self._input)
+        self._binding.bind_ortvalue_output(
+            outputs[0].name, ort.OrtValue.ortvalue_from_numpy(buffer)
+        )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -142,21 +144,21 @@ class OnnxEngine:
             session = self._load(options)
             session.run(None, {session.get_inputs()[0].name: self._input})
             events = json.loads(Path(session.end_profiling()).read_bytes())
-        found = []
+        kernels = []
         for event in events:
             if event.get("cat") == "Node" and "op_name" in event["args"]:
-                given = event["args"]
+                args = event["args"]
                 # Scales stand beside the operands of an integer kernel, as floats without an axis.
-                tensors = [*given["input_type_shape"], *given["output_type_shape"]]
+                tensors = [*args["input_type_shape"], *args["output_type_shape"]]
                 types = frozenset(
                     kind for tensor in tensors for kind, shape in tensor.items() if len(shape) == 4
                 )
-                found.append(
+                kernels.append(
                     Kernel(
-                        given["op_name"], given["provider"].removesuffix("ExecutionProvider"), types
+                        args["op_name"], args["provider"].removesuffix("ExecutionProvider"), types
                     )
                 )
-        return found
+        return kernels
 
     def close(self) -> None:
         """Release the session; the engine cannot be used afterwards."""
@@ -190,10 +192,10 @@ class OnnxEngine:
             ) from error
 
 
-def _sizes(given: list[Any], made: list[Any]) -> tuple[tuple[int, int], tuple[int, int]]:
+def _sizes(inputs: list[Any], outputs: list[Any]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return input and output size of a model that fulfills the contract."""
-    if len(given) == len(made) == 1 and given[0].type == made[0].type == "tensor(uint8)":
-        frame, cells = list(given[0].shape), list(made[0].shape)
+    if len(inputs) == len(outputs) == 1 and inputs[0].type == outputs[0].type == "tensor(uint8)":
+        frame, cells = list(inputs[0].shape), list(outputs[0].shape)
         fixed = all(isinstance(extent, int) and extent > 0 for extent in [*frame, *cells])
         if fixed and len(frame) == len(cells) == 4 and (frame[0], frame[3], cells[0]) == (1, 3, 1):
             # (1, h, w, 1) or (1, 1, h, w).
@@ -204,5 +206,5 @@ def _sizes(given: list[Any], made: list[Any]) -> tuple[tuple[int, int], tuple[in
     raise BundleError(
         "the ONNX model breaks the contract",
         expected="one input uint8 [1,H,W,3], one output uint8 [1,h,w,1] or [1,1,h,w]",
-        got="; ".join(f"{value.type} {value.shape}" for value in [*given, *made]),
+        got="; ".join(f"{value.type} {value.shape}" for value in [*inputs, *outputs]),
     )

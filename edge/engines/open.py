@@ -59,7 +59,7 @@ def split_name(name: str) -> tuple[str, str]:
         # A plug-in checks its devices itself.
         valid = (spec.bare or bool(device)) and runtime in plugin_names(plugins.ENGINES)
     if not valid or spec.options:
-        devices = [f"{runtime}:{device}" for runtime, known in DEVICES.items() for device in known]
+        devices = [f"{runtime}:{device}" for runtime, names in DEVICES.items() for device in names]
         raise UsageError(
             f"unknown engine {name!r}",
             expected=" | ".join(["auto", *BACKENDS, *devices, *plugin_names(plugins.ENGINES)]),
@@ -81,9 +81,7 @@ def needs_drivers(name: str) -> bool:
 
 def available() -> dict[str, str | None]:
     """Return the installed version of each runtime, None if it is missing, without importing it."""
-    return {
-        name: None if found is None else found.version for name, found in find_runtimes().items()
-    }
+    return {name: None if info is None else info.version for name, info in find_runtimes().items()}
 
 
 def open_engine_files(
@@ -140,10 +138,10 @@ def open_engine_files(
         return cast("Engine", engine(files, threads=threads, **how))
     except ModuleNotFoundError as error:
         # A backend imports its runtime when its first engine opens.
-        named = missing(error)
-        if named is None:
+        dependency_error = missing(error)
+        if dependency_error is None:
             raise
-        raise named from error
+        raise dependency_error from error
 
 
 def open_engine(
@@ -208,14 +206,14 @@ def choose_engine(bundle: Bundle, name: str = "auto", precision: str = "int8") -
 
 
 def _choose(bundle: Bundle, precision: str) -> str:
-    held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == precision]
+    runtimes = [entry.runtime for entry in bundle.manifest.engines if entry.precision == precision]
     installed = available()
     for name in BACKENDS:
-        if name in held and installed[name] is not None:
+        if name in runtimes and installed[name] is not None:
             return name
     raise MissingDependencyError(
         f"no engine of {bundle.path} can be loaded here",
-        expected=f"one of {', '.join(held) or 'no ' + precision + ' engine'}",
+        expected=f"one of {', '.join(runtimes) or 'no ' + precision + ' engine'}",
         got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
         or "none installed",
         hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "

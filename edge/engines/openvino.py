@@ -49,15 +49,15 @@ def load_openvino() -> Any:
     to the network; otherwise OpenVINO uses a stub of its own.
     """
     telemetry = "openvino_telemetry"
-    known = sys.modules.get(telemetry)
+    loaded = sys.modules.get(telemetry)
     # None in `sys.modules` makes an import fail as if the module did not exist.
     sys.modules[telemetry] = None  # type: ignore[assignment]
     try:
         import openvino
     finally:
         del sys.modules[telemetry]
-        if known is not None:
-            sys.modules[telemetry] = known
+        if loaded is not None:
+            sys.modules[telemetry] = loaded
     return openvino
 
 
@@ -197,14 +197,14 @@ class OpenVinoEngine:
         if self._cache is not None:
             about = [self._core.get_property(device, name) for name in _IDENTITY]
             key = CompiledCache.key(files, options, self._version, device, *map(str, about))
-            held = self._cache.take(key)
-            if held is not None:
+            blob = self._cache.load(key)
+            if blob is not None:
                 try:
-                    compiled = self._core.import_model(io.BytesIO(held), device, options)
+                    compiled = self._core.import_model(io.BytesIO(blob), device, options)
                 except (RuntimeError, TypeError):
                     pass  # a different build of the same version: compile again and replace it
                 else:
-                    self._cache.keep(key)
+                    self._cache.confirm(key)
                     self._from_cache = True
                     return compiled
         compiled = self._core.compile_model(read_ir(files), device, options)
@@ -240,26 +240,26 @@ class OpenVinoEngine:
         self._output = self._input = self._request = self._compiled = self._core = None
 
 
-def candidates(asked: str, available: Sequence[str]) -> list[str]:
+def candidates(requested: str, available: Sequence[str]) -> list[str]:
     """Return the devices to try, the preferred one first.
 
     Args:
-        asked: The requested device, as in `OpenVinoEngine`.
+        requested: The requested device, as in `OpenVinoEngine`.
         available: Devices as OpenVINO names them: `CPU`, `GPU`, or `GPU.0` and `GPU.1` if there are
             two.
 
     Raises:
         UsageError: No available device matches.
     """
-    if asked == "AUTO":
-        known = [device for device in available if device.partition(".")[0] in _PREFERRED]
-        return sorted(known, key=lambda device: _PREFERRED.index(device.partition(".")[0]))
-    if asked in available or asked in [device.partition(".")[0] for device in available]:
-        return [asked]
+    if requested == "AUTO":
+        preferred = [device for device in available if device.partition(".")[0] in _PREFERRED]
+        return sorted(preferred, key=lambda device: _PREFERRED.index(device.partition(".")[0]))
+    if requested in available or requested in [device.partition(".")[0] for device in available]:
+        return [requested]
     raise UsageError(
-        f"OpenVINO finds no {asked} on this machine",
+        f"OpenVINO finds no {requested} on this machine",
         expected=" | ".join([*available, "AUTO"]),
-        got=asked,
+        got=requested,
         hint="choose the engine openvino:AUTO",
         code="device-not-found",
     )
@@ -292,20 +292,24 @@ def _sizes(model: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     ports = [*model.inputs, *model.outputs]
     one_each = len(model.inputs) == len(model.outputs) == 1
     if one_each and not any(port.get_partial_shape().is_dynamic for port in ports):
-        given, made = (tuple(port.get_shape()) for port in ports)
+        input_shape, output_shape = (tuple(port.get_shape()) for port in ports)
         types = {port.get_element_type().to_string() for port in ports}
-        cells = [extent for extent in made if extent != 1]
+        cells = [extent for extent in output_shape if extent != 1]
         if (
             types == {"u8"}
-            and len(given) == 4
-            and given[0] == 1
-            and given[3] == 3
-            and len(made) == 4
+            and len(input_shape) == 4
+            and input_shape[0] == 1
+            and input_shape[3] == 3
+            and len(output_shape) == 4
         ):
             # (1, h, w, 1) or (1, 1, h, w).
-            height, width = (made[1], made[2]) if made[3] == 1 else (made[2], made[3])
-            if int(np.prod(made)) == height * width and cells:
-                return (given[1], given[2]), (height, width)
+            height, width = (
+                (output_shape[1], output_shape[2])
+                if output_shape[3] == 1
+                else (output_shape[2], output_shape[3])
+            )
+            if int(np.prod(output_shape)) == height * width and cells:
+                return (input_shape[1], input_shape[2]), (height, width)
     raise BundleError(
         "the OpenVINO model breaks the contract",
         expected="one input u8 [1,H,W,3], one output u8 [1,h,w,1] or [1,1,h,w]",

@@ -23,7 +23,7 @@ from edge.util.files import atomic_write, remove_abandoned
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_KEPT = 8
+_MAX_ENTRIES = 8
 _DIGEST_BYTES = 32
 
 
@@ -32,9 +32,9 @@ def cache_folder() -> Path | None:
 
     None if this user has no home: neither `HOME` nor an entry in the list of users.
     """
-    given = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
-    if given:
-        return Path(given) / "openvino"
+    systemd_cache = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    if systemd_cache:
+        return Path(systemd_cache) / "openvino"
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     except RuntimeError:
@@ -61,10 +61,10 @@ def claim_cache(digest: str) -> Path | None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.utime(folder)
-        held = [(path.lstat().st_mtime_ns, path) for path in root.iterdir() if path != folder]
+        folders = [(path.lstat().st_mtime_ns, path) for path in root.iterdir() if path != folder]
     except OSError:
         return None
-    for _, path in sorted(held)[: -_KEPT + 1]:
+    for _, path in sorted(folders)[: -_MAX_ENTRIES + 1]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -99,23 +99,23 @@ class CompiledCache:
         ]
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
-    def take(self, key: str) -> bytes | None:
-        """Return the compiled model, None if none is usable; it is moved aside until `keep`."""
+    def load(self, key: str) -> bytes | None:
+        """Return the compiled model, None if none is usable; it is moved aside until `confirm`."""
         try:
             with os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 about = os.fstat(file.fileno())
                 own = stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid()
                 if not own or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                     return None
-                held = file.read()
+                entry = file.read()
             self._path(key).replace(self._aside(key))
         except OSError:
             return None
-        digest, compiled = held[:_DIGEST_BYTES], held[_DIGEST_BYTES:]
+        digest, compiled = entry[:_DIGEST_BYTES], entry[_DIGEST_BYTES:]
         return compiled if hashlib.sha256(compiled).digest() == digest else None
 
-    def keep(self, key: str) -> None:
-        """Put the model that `take` moved aside back, after it has loaded successfully."""
+    def confirm(self, key: str) -> None:
+        """Put the model that `load` moved aside back, after it has loaded successfully."""
         with suppress(OSError):
             self._aside(key).replace(self._path(key))
 
@@ -126,7 +126,7 @@ class CompiledCache:
             remove_abandoned(self._folder, "*.blob")
             atomic_write(self._path(key), hashlib.sha256(compiled).digest() + compiled)
             entries = sorted(self._folder.glob("*.[bt]*"), key=lambda path: path.stat().st_mtime_ns)
-            for path in entries[:-_KEPT]:
+            for path in entries[:-_MAX_ENTRIES]:
                 path.unlink()
 
     def _path(self, key: str) -> Path:

@@ -83,7 +83,7 @@ def self_test(
     except EdgeDifomError as error:
         return _failure(error)
     try:
-        strange, median = _watch(student, bundle, clock)
+        strange, median = _measure(student, bundle, clock)
     finally:
         student.close()
     golden = sum(len(check.frames) for check in report.engines)
@@ -139,11 +139,11 @@ def check_in_process(
     try:
         return msgspec.json.decode(last, type=SelfTest)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        ended = f"the engine's process ended with {done.returncode}: {said}"
+        last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        ended = f"the engine's process ended with {done.returncode}: {last_line}"
         if done.returncode == -signal.SIGKILL:
             return SelfTest(ok=False, machine=f"{ended}, as the kernel does out of memory")
-        if machine_fault(RuntimeError(said)) is not None:
+        if machine_fault(RuntimeError(last_line)) is not None:
             return SelfTest(ok=False, machine=ended)
         return SelfTest(ok=False, problems=[ended])
 
@@ -170,11 +170,13 @@ def _failure(error: Exception) -> SelfTest:
     fault = machine_fault(error)
     if fault is not None:
         return SelfTest(ok=False, machine=fault.text)
-    told = error.what if isinstance(error, EdgeDifomError) else f"{type(error).__name__}: {error}"
-    return SelfTest(ok=False, problems=[told])
+    message = (
+        error.what if isinstance(error, EdgeDifomError) else f"{type(error).__name__}: {error}"
+    )
+    return SelfTest(ok=False, problems=[message])
 
 
-def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[list[str], float]:
+def _measure(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[list[str], float]:
     """Return problems with the scores of noise images, and the median inference time in ms."""
     height, width = student.input_size
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)

@@ -61,11 +61,14 @@ class LiteRtEngine:
             self._interpreter.get_output_details(),
         )
         _check(inputs, outputs)
-        given, made = inputs[0], outputs[0]
-        self._input_size = (int(given["shape"][1]), int(given["shape"][2]))
-        self._given, self._made = int(given["index"]), int(made["index"])
-        self._signed_input = given["dtype"] == np.int8
-        shape = [int(extent) for extent in made["shape"]]
+        input_detail, output_detail = inputs[0], outputs[0]
+        self._input_size = (int(input_detail["shape"][1]), int(input_detail["shape"][2]))
+        self._input_index, self._output_index = (
+            int(input_detail["index"]),
+            int(output_detail["index"]),
+        )
+        self._signed_input = input_detail["dtype"] == np.int8
+        shape = [int(extent) for extent in output_detail["shape"]]
         self._output = np.empty(
             (shape[1], shape[2]) if shape[3] == 1 else (shape[2], shape[3]), np.uint8
         )
@@ -85,14 +88,14 @@ class LiteRtEngine:
             raise closed(self.name)
         # A view of the interpreter's memory must not outlive this call, so each call makes a new
         # one.
-        into = self._interpreter.tensor(self._given)()[0].view(np.uint8)
+        into = self._interpreter.tensor(self._input_index)()[0].view(np.uint8)
         if self._signed_input:
             np.bitwise_xor(image, _SIGN, out=into, casting="no")
         else:
             np.copyto(into, image, casting="no")
         del into
         self._interpreter.invoke()
-        self._copy_output(self._interpreter.tensor(self._made)())
+        self._copy_output(self._interpreter.tensor(self._output_index)())
         return self._output
 
     def settings(self) -> dict[str, Any]:
@@ -106,12 +109,12 @@ class LiteRtEngine:
             if len(t["shape"]) == 4
         ]
         tensors = {kind: maps.count(kind) for kind in sorted(set(maps))}
-        whole = tensors.get("int8", 0) + tensors.get("uint8", 0)
+        integers = tensors.get("int8", 0) + tensors.get("uint8", 0)
         return {
             "runtime": self.name,
             "package": self._runtime.package,
             "version": self._runtime.version,
-            "precision": "int8" if 2 * whole > len(maps) else "f32",
+            "precision": "int8" if 2 * integers > len(maps) else "f32",
             "tensors": tensors,
             "threads": self._threads,
             "streams": 1,
@@ -121,8 +124,8 @@ class LiteRtEngine:
         """Release the interpreter; the engine cannot be used afterwards."""
         self._interpreter = None
 
-    def _copy_output(self, made: NDArray[Any]) -> None:
-        scores = made.reshape(self._output.shape)
+    def _copy_output(self, output: NDArray[Any]) -> None:
+        scores = output.reshape(self._output.shape)
         if scores.dtype == np.int8:
             np.bitwise_xor(scores.view(np.uint8), _SIGN, out=self._output)
         elif scores.dtype == np.uint8:
@@ -164,16 +167,20 @@ def _open_interpreter(runtime: Runtime, model: bytes, threads: int) -> Any:
 def _check(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
     """Refuse a model that breaks the contract."""
     if len(inputs) == len(outputs) == 1:
-        given, made = inputs[0], outputs[0]
-        shape, cells = list(given["shape"]), list(made["shape"])
-        scale, zero = made["quantization"]
-        offset = {np.dtype(np.int8): -128, np.dtype(np.uint8): 0}.get(np.dtype(made["dtype"]))
-        units = made["dtype"] == np.float32 or (offset == zero and abs(scale * UNITS - 1) < 1e-6)
+        input_detail, output_detail = inputs[0], outputs[0]
+        shape, cells = list(input_detail["shape"]), list(output_detail["shape"])
+        scale, zero = output_detail["quantization"]
+        offset = {np.dtype(np.int8): -128, np.dtype(np.uint8): 0}.get(
+            np.dtype(output_detail["dtype"])
+        )
+        units = output_detail["dtype"] == np.float32 or (
+            offset == zero and abs(scale * UNITS - 1) < 1e-6
+        )
         image = (
             len(shape) == 4
             and shape[0] == 1
             and shape[3] == 3
-            and given["dtype"] in (np.int8, np.uint8)
+            and input_detail["dtype"] in (np.int8, np.uint8)
         )
         if image and units and len(cells) == 4 and cells[0] == 1 and 1 in (cells[1], cells[3]):
             return

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edge.contracts import Engine
     from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
-    from edge.evaluation.evaluator import Score, Seen
+    from edge.evaluation.evaluator import FrameCallback, Score
     from edge.frame import ImageU8
 
 
@@ -41,7 +41,7 @@ def evaluate_bundle(
     dataset: str = "given",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
-    seen: Seen | None = None,
+    on_frame: FrameCallback | None = None,
 ) -> EvaluationReport:
     """Measure the accuracy of a bundle's engine with the device's own preprocessing.
 
@@ -55,7 +55,7 @@ def evaluate_bundle(
         dataset: Data set of pairs whose name does not begin with one.
         protocol_a: Also measure by the field's protocol.
         done: Called with the name of each pair after it was scored.
-        seen: As in `edge.evaluation.evaluator.evaluate`.
+        on_frame: As in `edge.evaluation.evaluator.evaluate`.
 
     Raises:
         DataError: A pair cannot be used, or there are no pairs.
@@ -77,7 +77,7 @@ def evaluate_bundle(
             rule=bundle.manifest.input.field_of_view,
             protocol_a=protocol_a,
             done=done,
-            seen=seen,
+            on_frame=on_frame,
         )
     header = bundle_header(
         bundle,
@@ -145,14 +145,14 @@ def evaluate_bundle_shifts(
 
     chosen = choose_engine(bundle, engine, "int8")
     runtime = split_name(chosen)[0]
-    held = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
+    precisions = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
     with ExitStack() as stack:
         scores = {
             f"{runtime} {precision}": stack.enter_context(
                 open_score(bundle, chosen, threads, precision)
             )
             for precision in ("int8", "f32")
-            if precision in held
+            if precision in precisions
         }
         return evaluate_shifts(
             scores,
@@ -165,7 +165,7 @@ def evaluate_bundle_shifts(
 
 @contextmanager
 def open_score(
-    bundle: Bundle, engine: str, threads: int | None, precision: str, *, whole: bool = False
+    bundle: Bundle, engine: str, threads: int | None, precision: str, *, all_planes: bool = False
 ) -> Iterator[Score]:
     """Open an engine in a process of its own, as a function from an image to its scores.
 
@@ -174,7 +174,7 @@ def open_score(
         engine: As in `evaluate_bundle`.
         threads: As in `evaluate_bundle`.
         precision: As in `evaluate_bundle`.
-        whole: Whether it gives all maps of a student with boxes, instead of the mask's.
+        all_planes: Whether it gives all maps of a student with boxes, instead of the mask's.
 
     Raises the errors of `evaluate_bundle`.
     """
@@ -182,7 +182,7 @@ def open_score(
 
     opened = open_isolated(bundle, engine, threads=threads, precision=precision)
     try:
-        planes = 1 if whole else bundle.manifest.output.planes
+        planes = 1 if all_planes else bundle.manifest.output.planes
         yield lambda image: _infer(opened, image, planes)
     finally:
         opened.close()

@@ -105,10 +105,10 @@ def compare_evaluations(left: EvaluationReport, right: EvaluationReport) -> Comp
         )
         if figure is not None
     ]
-    said = {figure.verdict for figure in figures}
+    verdicts = {figure.verdict for figure in figures}
     verdict: Verdict = "no difference shown"
-    if said & {"better", "worse"}:
-        verdict = "worse" if "worse" in said else "better"
+    if verdicts & {"better", "worse"}:
+        verdict = "worse" if "worse" in verdicts else "better"
     return Comparison(
         left=left.header,
         right=right.header,
@@ -136,21 +136,21 @@ def _figure(
     name: str, values: Sequence[tuple[float | None, float | None]], *, less_is_better: bool = False
 ) -> PairedFigure | None:
     """Compare one figure; None if no image has it in both evaluations."""
-    held = [(a, b) for a, b in values if a is not None and b is not None]
-    if not held:
+    rows = [(a, b) for a, b in values if a is not None and b is not None]
+    if not rows:
         return None
-    left, right = [a for a, _ in held], [b for _, b in held]
-    found = paired_difference(left, right)
+    left, right = [a for a, _ in rows], [b for _, b in rows]
+    difference = paired_difference(left, right)
     verdict: Verdict = "no difference shown"
-    if found.low > 0 or found.high < 0:
-        verdict = "better" if (found.mean > 0) != less_is_better else "worse"
+    if difference.low > 0 or difference.high < 0:
+        verdict = "better" if (difference.mean > 0) != less_is_better else "worse"
     return PairedFigure(
         name=name,
-        n=found.n,
-        left=sum(left) / found.n,
-        right=sum(right) / found.n,
-        difference=found.mean,
-        ci95=(found.low, found.high),
+        n=difference.n,
+        left=sum(left) / difference.n,
+        right=sum(right) / difference.n,
+        difference=difference.mean,
+        ci95=(difference.low, difference.high),
         verdict=verdict,
     )
 

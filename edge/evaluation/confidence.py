@@ -128,8 +128,8 @@ def quality_at(
         quality: (N,) 0 to 1.
         coverage: Share of the images.
     """
-    kept = max(1, int(np.ceil(coverage * len(quality) - 1e-9)))
-    return float(_ranked(confidence, quality)[:kept].mean())
+    count = max(1, int(np.ceil(coverage * len(quality) - 1e-9)))
+    return float(_ranked(confidence, quality)[:count].mean())
 
 
 def _figures(confidence: NDArray[np.float64], quality: NDArray[np.float64]) -> ConfidenceFigures:

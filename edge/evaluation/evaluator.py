@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from edge.frame import Box, FieldOfView, ImageU8, MaskBool
 
     Score = Callable[[ImageU8], NDArray[Any]]
-    Seen = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
+    FrameCallback = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ def read_record(path: Path) -> EvaluationReport:
 
 def evaluated_files(pairs: Sequence[Pair], clean: Sequence[CleanFrame]) -> list[Path]:
     """Return the files of an evaluation that can be read again, for the digest of its data."""
-    given = [path for pair in pairs for path in (pair.image, pair.mask)]
-    return [path for path in (*given, *(frame.image for frame in clean)) if path.is_file()]
+    files = [path for pair in pairs for path in (pair.image, pair.mask)]
+    return [path for path in (*files, *(frame.image for frame in clean)) if path.is_file()]
 
 
 class _Frame(NamedTuple):
@@ -101,7 +101,7 @@ def evaluate(
     rule: FieldOfView = "full-frame",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
-    seen: Seen | None = None,
+    on_frame: FrameCallback | None = None,
 ) -> EvaluationReport:
     """Score every image and compare the mask that a device would show with the true mask.
 
@@ -116,7 +116,8 @@ def evaluate(
         rule: Field-of-view rule that determines the crop of each image.
         protocol_a: Also measure by the field's protocol.
         done: Called with the name of each frame after it was scored.
-        seen: Called with the row, the image, the true mask and the predicted mask, at native size.
+        on_frame: Called with the row, the image, the true mask and the predicted mask, at native
+            size.
 
     Raises:
         DataError: A frame cannot be used, or there are no frames.
@@ -129,7 +130,7 @@ def evaluate(
         part = seen_part(frame.image, rule)
         output = score(cut(frame.image, part))
         scores = sigmoid(output) if logits else output
-        row, found = _judge(frame.name, scores, frame.true, point, part)
+        row, predicted = _judge(frame.name, scores, frame.true, point, part)
         row = msgspec.structs.replace(row, dataset=frame.dataset, sequence=frame.sequence)
         rows.append(row)
         if row.dice is not None:
@@ -137,8 +138,8 @@ def evaluate(
         if protocol_a and row.dice is not None:
             size = (frame.true.shape[0], frame.true.shape[1])
             field.append(field_score(field_map(output, size, logits=logits, part=part), frame.true))
-        if seen:
-            seen(row, frame.image, frame.true, found)
+        if on_frame:
+            on_frame(row, frame.image, frame.true, predicted)
         if done:
             done(frame.name)
     if swapped:
@@ -158,8 +159,8 @@ def _frames(pairs: Iterable[Pair], clean: Iterable[CleanFrame], dataset: str) ->
         if pair.video:
             yield _Frame(pair.name, dataset, pair.video, image, true)
             continue
-        given, _, stem = pair.name.rpartition("/")
-        yield _Frame(pair.name, given or dataset, sequence_of(stem), image, true)
+        folder, _, stem = pair.name.rpartition("/")
+        yield _Frame(pair.name, folder or dataset, sequence_of(stem), image, true)
     for frame in clean:
         image = read_image(frame.image)
         yield _Frame(
@@ -203,33 +204,33 @@ def find_in_frame(
         The pixels of the kept regions, (H, W) bool, and the findings over all regions.
     """
     units, size = to_units(scores), (true.shape[0], true.shape[1])
-    found = regions(units, size, point._replace(min_peak=0.0), part=part)
-    kept = tuple(region for region in found if region.score >= point.min_peak)
-    labels = region_labels(units, found, size, point.threshold, part)
-    shown = (
+    candidates = regions(units, size, point._replace(min_peak=0.0), part=part)
+    regions_kept = tuple(region for region in candidates if region.score >= point.min_peak)
+    labels = region_labels(units, candidates, size, point.threshold, part)
+    labels_kept = (
         labels
-        if len(kept) == len(found)
-        else region_labels(units, kept, size, point.threshold, part)
+        if len(regions_kept) == len(candidates)
+        else region_labels(units, regions_kept, size, point.threshold, part)
     )
-    return shown > 0, frame_findings(labels, found, true)
+    return labels_kept > 0, frame_findings(labels, candidates, true)
 
 
 def _judge(
     name: str, scores: NDArray[Any], true: MaskBool, point: OperatingPoint, part: Box | None
 ) -> tuple[ImageScore, MaskBool]:
     """The row of a picture and the mask that is shown, (H, W) bool."""
-    found, findings = find_in_frame(scores, true, point, part=part)
-    dice, iou = dice_iou(found, true) or (None, None)
+    predicted, findings = find_in_frame(scores, true, point, part=part)
+    dice, iou = dice_iou(predicted, true) or (None, None)
     row = ImageScore(
         name=name,
         dice=dice,
         iou=iou,
         area_true=float(np.mean(true)),
-        area_found=float(np.mean(found)),
+        area_found=float(np.mean(predicted)),
         flagged=is_kept(findings.flag_peak, point.min_peak),
         findings=findings,
     )
-    return row, found
+    return row, predicted
 
 
 def is_flagged(
@@ -240,5 +241,5 @@ def is_flagged(
     part: Box | None = None,
 ) -> bool:
     """Whether a region of at least `FLAG_AREA` is left after postprocessing."""
-    kept = regions(to_units(scores), size, point, part=part)
-    return any(region.area >= FLAG_AREA for region in kept)
+    shown_regions = regions(to_units(scores), size, point, part=part)
+    return any(region.area >= FLAG_AREA for region in shown_regions)

@@ -57,20 +57,22 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     flag_peak: float | None
 
 
-def frame_findings(labels: NDArray[np.int32], found: Sequence[Region], true: MaskBool) -> Findings:
+def frame_findings(
+    labels: NDArray[np.int32], regions: Sequence[Region], true: MaskBool
+) -> Findings:
     """Compare the regions of a frame with its true mask.
 
     Args:
         labels: (H, W) region of each pixel, from `edge.imaging.region_masks.region_labels`.
-        found: All regions at the threshold and minimum area, whatever their peaks.
+        regions: All regions at the threshold and minimum area, whatever their peaks.
         true: (H, W) bool, empty for a frame without a polyp.
     """
-    columns = len(found) + 1
+    columns = len(regions) + 1
     count, pieces = cv2.connectedComponents(true.astype(np.uint8), connectivity=8)
     both = np.bincount((pieces * columns + labels).ravel(), minlength=count * columns)
     both = both.reshape(count, columns)
     areas, covered = both.sum(axis=1), both.sum(axis=0)
-    peaks = np.array([region.score for region in found])
+    peaks = np.array([region.score for region in regions])
     polyps: list[Polyp] = []
     for piece in sorted(range(1, count), key=lambda piece: -areas[piece]):
         if polyps and areas[piece] < SPECK * true.size:
@@ -85,7 +87,7 @@ def frame_findings(labels: NDArray[np.int32], found: Sequence[Region], true: Mas
             )
         )
     elsewhere = both[1:, 1:].sum(axis=0) == 0
-    large = np.array([region.area >= FLAG_AREA for region in found], bool)
+    large = np.array([region.area >= FLAG_AREA for region in regions], bool)
     return Findings(
         polyps=polyps,
         false_peaks=sorted(peaks[elsewhere].tolist(), reverse=True),

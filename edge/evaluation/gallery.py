@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from edge.evaluation.metrics import ImageScore
     from edge.frame import ImageU8, MaskBool
 
-_KEPT = 4
+_MAX_ENTRIES = 4
 _WIDTH = 440
-_TRUE, _FOUND = (64, 200, 255), (255, 176, 0)
+_TRUE, _PREDICTED = (64, 200, 255), (255, 176, 0)
 """RGB of the contours; color-blind readers can distinguish blue and orange."""
 
 
@@ -55,25 +55,29 @@ class Gallery:
 
     def __init__(self, further: Callable[[ImageU8], list[Drawing]] | None = None) -> None:
         self._further = further
-        self._kept: dict[str, list[tuple[float, Picture]]] = {"best": [], "worst": [], "alarms": []}
+        self._entries: dict[str, list[tuple[float, Picture]]] = {
+            "best": [],
+            "worst": [],
+            "alarms": [],
+        }
 
-    def add(self, row: ImageScore, image: ImageU8, true: MaskBool, found: MaskBool) -> None:
+    def add(self, row: ImageScore, image: ImageU8, true: MaskBool, predicted: MaskBool) -> None:
         """Keep the frame if it is among the best, the worst or the false alarms.
 
         Args:
             row: Figures of the frame.
             image: (H, W, 3) uint8 RGB.
             true: (H, W) bool.
-            found: (H, W) bool.
+            predicted: (H, W) bool.
         """
         if row.dice is not None:
             ranks = {"best": -row.dice, "worst": row.dice}
         else:
             ranks = {"alarms": -row.area_found} if row.flagged else {}
         places = [
-            (self._kept[kind], rank)
+            (self._entries[kind], rank)
             for kind, rank in ranks.items()
-            if len(self._kept[kind]) < _KEPT or rank < self._kept[kind][-1][0]
+            if len(self._entries[kind]) < _MAX_ENTRIES or rank < self._entries[kind][-1][0]
         ]
         if places:
             small = fit_width(image)
@@ -81,27 +85,27 @@ class Gallery:
             picture = Picture(
                 row,
                 jpeg_url(small),
-                jpeg_url(outlined(small, true, found)),
+                jpeg_url(outlined(small, true, predicted)),
                 tuple((drawing.caption, _map_url(drawing.map)) for drawing in further),
             )
-            for kept, rank in places:
-                insort(kept, (rank, picture), key=lambda item: item[0])
-                del kept[_KEPT:]
+            for entries, rank in places:
+                insort(entries, (rank, picture), key=lambda item: item[0])
+                del entries[_MAX_ENTRIES:]
 
     @property
     def worst(self) -> list[Picture]:
         """Return the frames with the lowest Dice, the lowest first."""
-        return [picture for _, picture in self._kept["worst"]]
+        return [picture for _, picture in self._entries["worst"]]
 
     @property
     def best(self) -> list[Picture]:
         """Return the frames with the highest Dice, the highest first, without the worst ones."""
-        return [picture for _, picture in self._kept["best"] if picture not in self.worst]
+        return [picture for _, picture in self._entries["best"] if picture not in self.worst]
 
     @property
     def alarms(self) -> list[Picture]:
         """Return flagged polyp-free frames, the largest predicted area first."""
-        return [picture for _, picture in self._kept["alarms"]]
+        return [picture for _, picture in self._entries["alarms"]]
 
 
 def fit_width(image: ImageU8, width: int = _WIDTH) -> ImageU8:
@@ -112,17 +116,17 @@ def fit_width(image: ImageU8, width: int = _WIDTH) -> ImageU8:
     return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
-def outlined(image: ImageU8, true: MaskBool | None, found: MaskBool) -> ImageU8:
+def outlined(image: ImageU8, true: MaskBool | None, predicted: MaskBool) -> ImageU8:
     """Draw the outlines of masks of any size on a copy of an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         true: The true mask; None leaves it out.
-        found: The predicted mask.
+        predicted: The predicted mask.
     """
     canvas: ImageU8 = image.copy()
     size = (canvas.shape[1], canvas.shape[0])
-    for mask, color in ((true, _TRUE), (found, _FOUND)):
+    for mask, color in ((true, _TRUE), (predicted, _PREDICTED)):
         if mask is None:
             continue
         small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)

@@ -215,11 +215,11 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     header: RecordHeader | None = None
 
 
-def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
+def dice_iou(predicted: MaskBool, true: MaskBool) -> tuple[float, float] | None:
     """Compute Dice and IoU of a mask.
 
     Args:
-        found: (H, W) bool.
+        predicted: (H, W) bool.
         true: (H, W) bool.
 
     Returns:
@@ -228,13 +228,15 @@ def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
     Raises:
         DataError: The sizes differ.
     """
-    if found.shape != true.shape:
-        raise DataError("two masks differ in size", expected=f"{true.shape}", got=f"{found.shape}")
+    if predicted.shape != true.shape:
+        raise DataError(
+            "two masks differ in size", expected=f"{true.shape}", got=f"{predicted.shape}"
+        )
     area = int(np.count_nonzero(true))
     if area == 0:
         return None
-    both = int(np.count_nonzero(found & true))
-    total = area + int(np.count_nonzero(found))
+    both = int(np.count_nonzero(predicted & true))
+    total = area + int(np.count_nonzero(predicted))
     return 2 * both / total, both / (total - both)
 
 

@@ -116,9 +116,9 @@ def _rows(report: EvaluationReport) -> list[dict[str, Any]]:
             "label": label,
             "a": getattr(field, name) if field else None,
             "a_ci95": field.ci95.get(name) if field else None,
-            "b": getattr(report, ours) if ours else None,
-            "b_ci95": intervals[ours] if ours else None,
+            "b": getattr(report, measure) if measure else None,
+            "b_ci95": intervals[measure] if measure else None,
         }
-        for label, name, ours in charts.MEASURES
-        if field or ours
+        for label, name, measure in charts.MEASURES
+        if field or measure
     ]

@@ -70,13 +70,13 @@ def froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None)
     curves = {"this evaluation": report.detection} | (
         {compare[0]: compare[1].detection} if compare else {}
     )
-    held = {label: detection for label, detection in curves.items() if detection is not None}
-    drawn = (
-        [plots.froc_curves(held, "false_regions"), plots.froc_curves(held, "flagged")]
-        if held
+    detections = {label: detection for label, detection in curves.items() if detection is not None}
+    charts = (
+        [plots.froc_curves(detections, "false_regions"), plots.froc_curves(detections, "flagged")]
+        if detections
         else []
     )
-    return [curve for curve in drawn if curve]
+    return [curve for curve in charts if curve]
 
 
 def dice_over_threshold(
@@ -84,8 +84,8 @@ def dice_over_threshold(
 ) -> str:
     """Draw Dice over the threshold, with the operating point's threshold; empty without a curve."""
     curves = [
-        [(point.threshold, point.dice) for point in held.dice_by_threshold]
-        for held in (report, *((compare[1],) if compare else ()))
+        [(point.threshold, point.dice) for point in evaluation.dice_by_threshold]
+        for evaluation in (report, *((compare[1],) if compare else ()))
     ]
     if not curves[0]:
         return ""
@@ -155,7 +155,9 @@ def measures(field: ProtocolA) -> str:
 def shift_chart(shifts: ShiftReport) -> str:
     """Draw the change of Dice under each shift at each strength, one dot per engine."""
     rows = [
-        DotRow(f"{row.shift}, {row.strength:g}", [_change(held) for held in row.engines.values()])
+        DotRow(
+            f"{row.shift}, {row.strength:g}", [_change(figures) for figures in row.engines.values()]
+        )
         for row in shifts.rows
         if row.strength
     ]
@@ -230,8 +232,8 @@ def _found_row(label: str, counts: PolypCounts) -> DotRow:
     )
 
 
-def _change(held: ShiftFigures) -> Dot | None:
-    return _dot(held.change, held.change_ci95)
+def _change(figures: ShiftFigures) -> Dot | None:
+    return _dot(figures.change, figures.change_ci95)
 
 
 def _dot(value: float | None, interval: tuple[float, float] | None) -> Dot | None:

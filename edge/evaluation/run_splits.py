@@ -15,7 +15,7 @@ from edge.util.files import sha256
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_NAMED = 3
+_MAX_NAMES = 3
 """Number of files that an error names."""
 
 
@@ -111,7 +111,7 @@ def _refuse_changed(path: Path, digests: Mapping[str, str], names: Sequence[str]
         raise DataError(
             f"the data are not those that {path} lists",
             expected="the files as they were when the run was trained",
-            got=f"{len(changed)} changed: {', '.join(changed[:_NAMED])}"
-            + (", ..." if len(changed) > _NAMED else ""),
+            got=f"{len(changed)} changed: {', '.join(changed[:_MAX_NAMES])}"
+            + (", ..." if len(changed) > _MAX_NAMES else ""),
             hint="restore them, or evaluate on a folder instead of the run's frames",
         )

@@ -47,27 +47,27 @@ def threshold_curves(gray: ImageU8, true: MaskBool) -> Curves:
     """
     inside = cast("F64", np.bincount(gray[true], minlength=LEVELS).astype(np.float64))
     total = cast("F64", np.bincount(gray.ravel(), minlength=LEVELS).astype(np.float64))
-    hit, found = (np.cumsum(counts[::-1])[::-1] for counts in (inside, total))
+    hit, above = (np.cumsum(counts[::-1])[::-1] for counts in (inside, total))
     area, pixels = float(hit[0]), float(true.size)
     return Curves(
-        dice=2 * hit / (area + found),
-        iou=hit / (area + found - hit),
-        e=_enhanced_alignment(hit, found, area, pixels),
+        dice=2 * hit / (area + above),
+        iou=hit / (area + above - hit),
+        e=_enhanced_alignment(hit, above, area, pixels),
     )
 
 
-def _enhanced_alignment(hit: F64, found: F64, area: float, pixels: float) -> F64:
+def _enhanced_alignment(hit: F64, above: F64, area: float, pixels: float) -> F64:
     divisor = pixels - 1 + _EPS
     if area == pixels:
-        return found / divisor
+        return above / divisor
     total = np.zeros(LEVELS)
     for in_found, in_true, count in (
         (1, 1, hit),
-        (1, 0, found - hit),
+        (1, 0, above - hit),
         (0, 1, area - hit),
-        (0, 0, pixels - area - found + hit),
+        (0, 0, pixels - area - above + hit),
     ):
-        a, b = in_found - found / pixels, in_true - area / pixels
+        a, b = in_found - above / pixels, in_true - area / pixels
         total += count * (2 * a * b / (a * a + b * b + _EPS) + 1) ** 2 / 4
     return total / divisor
 
@@ -161,8 +161,8 @@ def _smoothed_error(error: F64, true: MaskBool) -> F64:
     wide_true = np.pad(true, pad)
     near = cv2.dilate(wide_true.astype(np.uint8), np.ones((_KERNEL, _KERNEL), np.uint8)) > 0
     rows, columns = np.nonzero(near & ~wide_true)
-    kept = (rows >= pad) & (rows < pad + height) & (columns >= pad) & (columns < pad + width)
-    rows, columns = rows[kept], columns[kept]
+    inside = (rows >= pad) & (rows < pad + height) & (columns >= pad) & (columns < pad + width)
+    rows, columns = rows[inside], columns[inside]
     spread = np.where(wide_true, wide_error, 0.0)
     for dy, dx in _offsets(reach):
         reached = wide_true[rows + dy, columns + dx]

@@ -35,7 +35,7 @@ NONE = "none"
 """Name of the row of unchanged images."""
 
 
-class Given(NamedTuple):
+class ShiftInput(NamedTuple):
     """The input of a shift.
 
     Attributes:
@@ -60,7 +60,7 @@ class Shift(NamedTuple):
 
     strength: str
     strengths: tuple[float, ...]
-    apply: Callable[[Given, float, Generator], Changed]
+    apply: Callable[[ShiftInput, float, Generator], Changed]
 
 
 def evaluate_shifts(
@@ -87,23 +87,23 @@ def evaluate_shifts(
         (NONE, 0.0),
         *((name, strength) for name, shift in SHIFTS.items() for strength in shift.strengths),
     ]
-    found: dict[tuple[str, float], dict[str, list[ImageScore]]] = {
+    rows_of: dict[tuple[str, float], dict[str, list[ImageScore]]] = {
         place: {engine: [] for engine in scores} for place in places
     }
     for number, pair in enumerate(pairs):
         image, true = read_pair(pair.image, pair.mask)
         far = pairs[(number + len(pairs) // 2) % len(pairs)]
-        given = Given(image, true.astype(np.uint8) * 255, read_pair(far.image, far.mask)[0])
+        sample = ShiftInput(image, true.astype(np.uint8) * 255, read_pair(far.image, far.mask)[0])
         for name, strength in places:
-            shown, mask = _changed(name, strength, given, number)
-            part = seen_part(shown, rule)
-            given_part = cut(shown, part)
+            changed, mask = _changed(name, strength, sample, number)
+            part = seen_part(changed, rule)
+            given_part = cut(changed, part)
             for engine, score in scores.items():
                 row = score_frame(pair.name, score(given_part), mask > 0, point, part=part)
-                found[name, strength][engine].append(row)
+                rows_of[name, strength][engine].append(row)
         if done:
             done(pair.name)
-    whole = found[NONE, 0.0]
+    originals = rows_of[NONE, 0.0]
     return ShiftReport(
         seed=SEED,
         rows=[
@@ -112,8 +112,8 @@ def evaluate_shifts(
                 strength=strength,
                 means=SHIFTS[name].strength if name in SHIFTS else "as they are",
                 engines={
-                    engine: _figures(rows, whole[engine])
-                    for engine, rows in found[name, strength].items()
+                    engine: _figures(rows, originals[engine])
+                    for engine, rows in rows_of[name, strength].items()
                 },
             )
             for name, strength in places
@@ -121,18 +121,18 @@ def evaluate_shifts(
     )
 
 
-def _changed(name: str, strength: float, given: Given, number: int) -> Changed:
+def _changed(name: str, strength: float, sample: ShiftInput, number: int) -> Changed:
     if name == NONE:
-        return given.image, given.mask
+        return sample.image, sample.mask
     rng = np.random.default_rng([SEED, zlib.crc32(name.encode()), number])
-    return SHIFTS[name].apply(given, strength, rng)
+    return SHIFTS[name].apply(sample, strength, rng)
 
 
-def _figures(rows: Sequence[ImageScore], whole: Sequence[ImageScore]) -> ShiftFigures:
+def _figures(rows: Sequence[ImageScore], originals: Sequence[ImageScore]) -> ShiftFigures:
     report = summarize(rows)
     changes = [
         row.dice - before.dice
-        for row, before in zip(rows, whole, strict=True)
+        for row, before in zip(rows, originals, strict=True)
         if row.dice is not None and before.dice is not None
     ]
     return ShiftFigures(
@@ -145,65 +145,65 @@ def _figures(rows: Sequence[ImageScore], whole: Sequence[ImageScore]) -> ShiftFi
     )
 
 
-def _colors(given: Given, strength: float, _: Generator) -> Changed:
-    return shifts.transfer_colors(given.image, given.other, strength), given.mask
+def _colors(sample: ShiftInput, strength: float, _: Generator) -> Changed:
+    return shifts.transfer_colors(sample.image, sample.other, strength), sample.mask
 
 
-def _exposure(given: Given, strength: float, _: Generator) -> Changed:
-    return shifts.expose(given.image, strength), given.mask
+def _exposure(sample: ShiftInput, strength: float, _: Generator) -> Changed:
+    return shifts.expose(sample.image, strength), sample.mask
 
 
-def _lighting(given: Given, strength: float, rng: Generator) -> Changed:
+def _lighting(sample: ShiftInput, strength: float, rng: Generator) -> Changed:
     cy, cx = rng.uniform(0.2, 0.8, 2)
-    return shifts.light(given.image, (cy, cx), gain=1.2, fall=strength), given.mask
+    return shifts.light(sample.image, (cy, cx), gain=1.2, fall=strength), sample.mask
 
 
-def _highlights(given: Given, strength: float, rng: Generator) -> Changed:
-    H, W = given.mask.shape
+def _highlights(sample: ShiftInput, strength: float, rng: Generator) -> Changed:
+    H, W = sample.mask.shape
     spots = []
     for _ in range(int(strength)):
         center = (int(rng.integers(W)), int(rng.integers(H)))
         across, down = (int(side) for side in rng.integers(1, max(2, W // 28), 2))
         spots.append(shifts.Spot(center, (across, down), float(rng.uniform(0, 180))))
     return shifts.add_highlights(
-        given.image, spots, sigma=max(0.6, W / 200), opacity=0.9
-    ), given.mask
+        sample.image, spots, sigma=max(0.6, W / 200), opacity=0.9
+    ), sample.mask
 
 
-def _motion(given: Given, strength: float, rng: Generator) -> Changed:
-    length = max(2, round(strength * given.mask.shape[1]))
-    return shifts.blur_motion(given.image, length, rng.uniform(0, math.pi)), given.mask
+def _motion(sample: ShiftInput, strength: float, rng: Generator) -> Changed:
+    length = max(2, round(strength * sample.mask.shape[1]))
+    return shifts.blur_motion(sample.image, length, rng.uniform(0, math.pi)), sample.mask
 
 
-def _resolution(given: Given, strength: float, _: Generator) -> Changed:
-    share = min(1.0, strength / given.mask.shape[1])
-    return shifts.lose_resolution(given.image, share), given.mask
+def _resolution(sample: ShiftInput, strength: float, _: Generator) -> Changed:
+    share = min(1.0, strength / sample.mask.shape[1])
+    return shifts.lose_resolution(sample.image, share), sample.mask
 
 
-def _jpeg(given: Given, strength: float, _: Generator) -> Changed:
-    return shifts.compress(given.image, int(strength)), given.mask
+def _jpeg(sample: ShiftInput, strength: float, _: Generator) -> Changed:
+    return shifts.compress(sample.image, int(strength)), sample.mask
 
 
-def _octagon(given: Given, strength: float, _: Generator) -> Changed:
-    H, W = given.mask.shape
-    return shifts.narrow(given.image, given.mask, shifts.octagon((H, W), strength), 8)
+def _octagon(sample: ShiftInput, strength: float, _: Generator) -> Changed:
+    H, W = sample.mask.shape
+    return shifts.narrow(sample.image, sample.mask, shifts.octagon((H, W), strength), 8)
 
 
-def _circle(given: Given, strength: float, _: Generator) -> Changed:
-    H, W = given.mask.shape
+def _circle(sample: ShiftInput, strength: float, _: Generator) -> Changed:
+    H, W = sample.mask.shape
     view = shifts.circle((H, W), (W // 2, H // 2), int(min(H, W) * strength))
-    return shifts.narrow(given.image, given.mask, view, 8)
+    return shifts.narrow(sample.image, sample.mask, view, 8)
 
 
-def _text(given: Given, strength: float, rng: Generator) -> Changed:
-    H, W = given.mask.shape
+def _text(sample: ShiftInput, strength: float, rng: Generator) -> Changed:
+    H, W = sample.mask.shape
     lines = []
     for _ in range(int(strength)):
         letters = "".join(rng.choice(list(shifts.LETTERS), 12))
         place = (int(rng.uniform(0, 0.8) * W), int(rng.uniform(0.06, 0.98) * H))
         shade = shifts.SHADES[int(rng.integers(len(shifts.SHADES)))]
         lines.append(shifts.TextLine(letters, place, 0.4 * W / 256, shade))
-    return shifts.write_text(given.image, lines), given.mask
+    return shifts.write_text(sample.image, lines), sample.mask
 
 
 SHIFTS = {

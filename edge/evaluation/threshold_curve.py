@@ -55,8 +55,8 @@ def dice_curve(
     # Number of thresholds that each pixel reaches; float32 scores of 1/256 are exact.
     reached = np.searchsorted(np.array(THRESHOLDS, np.float32), native.ravel(), side="right")
     both = np.bincount(reached[true.ravel()], minlength=STEPS)
-    found = np.bincount(reached, minlength=STEPS)
-    hits, sizes = (np.cumsum(counts[::-1])[::-1][1:] for counts in (both, found))
+    all_counts = np.bincount(reached, minlength=STEPS)
+    hits, sizes = (np.cumsum(counts[::-1])[::-1][1:] for counts in (both, all_counts))
     return np.asarray(2 * hits / (sizes + np.count_nonzero(true)), np.float64)
 
 

@@ -63,14 +63,14 @@ def read_boxes(
     rows, columns = np.nonzero((heat >= highest) & (heat >= least))
     order = np.argsort(-heat[rows, columns], kind="stable")[:MOST_BOXES]
     height, width = heat.shape
-    found = []
+    boxes = []
     for row, column in zip(rows[order], columns[order], strict=True):
         x = (column + float(offset[0, row, column])) / width
         y = (row + float(offset[1, row, column])) / height
         half = float(size[0, row, column]) / 2, float(size[1, row, column]) / 2
         edges = (max(x - half[0], 0), max(y - half[1], 0), min(x + half[0], 1), min(y + half[1], 1))
-        found.append(ScoredBox(edges, float(heat[row, column])))
-    return suppress(found)
+        boxes.append(ScoredBox(edges, float(heat[row, column])))
+    return suppress(boxes)
 
 
 def mask_plane(scores: ImageU8, planes: int) -> ImageU8:
@@ -94,24 +94,24 @@ def box_regions(scores: ImageU8, part: Box) -> tuple[Region, ...]:
         for plane in (values[1], values[2:4], values[4:6])
     )
     left, top, width, height = part
-    found = []
+    result = []
     for edges, score in read_boxes(heat, size, offset):
         x, right = (round(left + edge * width) for edge in edges[::2])
         y, low = (round(top + edge * height) for edge in edges[1::2])
         if right > x and low > y:
             corners = ((x, y), (right - 1, y), (right - 1, low - 1), (x, low - 1))
             box = (x, y, right - x, low - y)
-            found.append(Region(box, corners, box[2] * box[3] / (width * height), score))
-    return tuple(found)
+            result.append(Region(box, corners, box[2] * box[3] / (width * height), score))
+    return tuple(result)
 
 
 def suppress(boxes: Sequence[ScoredBox]) -> list[ScoredBox]:
     """Drop each box that overlaps one before it with an IoU over `LARGEST_OVERLAP`."""
-    kept: list[ScoredBox] = []
+    best: list[ScoredBox] = []
     for box in boxes:
-        if all(edge_iou(box.edges, other.edges) <= LARGEST_OVERLAP for other in kept):
-            kept.append(box)
-    return kept
+        if all(edge_iou(box.edges, other.edges) <= LARGEST_OVERLAP for other in best):
+            best.append(box)
+    return best
 
 
 def edge_iou(one: Edges, other: Edges) -> float:

@@ -28,7 +28,7 @@ class BufferPool:
         self._size = 0
         self._blocks: list[_Block] = []
 
-    def take(self, shape: tuple[int, ...]) -> ImageU8:
+    def allocate(self, shape: tuple[int, ...]) -> ImageU8:
         """Return an uninitialized buffer for an image.
 
         Args:
@@ -49,7 +49,7 @@ class BufferPool:
 
     def copy(self, image: ImageU8) -> ImageU8:
         """Copy an image into a pooled buffer."""
-        room = self.take(image.shape)
+        room = self.allocate(image.shape)
         np.copyto(room, image)
         return room
 

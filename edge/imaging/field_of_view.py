@@ -74,25 +74,25 @@ class ViewEstimator:
         Returns:
             The current view; the same object as long as it does not change.
         """
-        held, window = self._view, self._window
-        if held is None or window is None or held.frame_size != picture.frame_size:
+        view, window = self._view, self._window
+        if view is None or window is None or view.frame_size != picture.frame_size:
             self._window = _Window(picture)
             self._view = _estimate(self._window.light(), picture.frame_size) or self.view(picture)
             self._candidate, self._settled = None, False
             return self._view
         if window.add(picture):
-            window.note_changes(held.mask)
+            window.note_changes(view.mask)
             light = window.light()
-            found = _estimate(light, picture.frame_size)
-            if found is None or (self._settled and not _differs(held, found, light)):
+            estimate = _estimate(light, picture.frame_size)
+            if estimate is None or (self._settled and not _differs(view, estimate, light)):
                 self._candidate = None
             elif not self._settled or (
-                self._candidate and _overlap(self._candidate, found) >= _SAME
+                self._candidate and _overlap(self._candidate, estimate) >= _SAME
             ):
-                self._view, self._candidate, self._settled = found, None, True
+                self._view, self._candidate, self._settled = estimate, None, True
             else:
-                self._candidate = found
-        return self._view or held
+                self._candidate = estimate
+        return self._view or view
 
 
 class _Window:
@@ -169,16 +169,18 @@ def _estimate(light: ImageU8, frame_size: tuple[int, int]) -> View | None:
     return View(box, mask, frame_size)
 
 
-def _differs(held: View, found: View, light: ImageU8) -> bool:
+def _differs(view: View, estimate: View, light: ImageU8) -> bool:
     """Whether a found view should replace the current one."""
-    both = cv2.countNonZero(cv2.bitwise_and(held.mask, found.mask))
-    one, other = cv2.countNonZero(held.mask), cv2.countNonZero(found.mask)
+    both = cv2.countNonZero(cv2.bitwise_and(view.mask, estimate.mask))
+    one, other = cv2.countNonZero(view.mask), cv2.countNonZero(estimate.mask)
     if both >= _SAME * one:
         return other >= _GROWTH * one
     # Smaller somewhere: its edge there must be sharp.
-    reach = cv2.bitwise_and(cv2.dilate(found.mask, _CELL, iterations=_RIM), held.mask)
-    outside = cv2.subtract(reach, cv2.dilate(found.mask, _CELL))
-    rim = cv2.bitwise_and(cv2.dilate(outside, _CELL, iterations=_RIM), cv2.erode(found.mask, _CELL))
+    reach = cv2.bitwise_and(cv2.dilate(estimate.mask, _CELL, iterations=_RIM), view.mask)
+    outside = cv2.subtract(reach, cv2.dilate(estimate.mask, _CELL))
+    rim = cv2.bitwise_and(
+        cv2.dilate(outside, _CELL, iterations=_RIM), cv2.erode(estimate.mask, _CELL)
+    )
     if not outside.any() or not rim.any():
         return False
     return bool(np.median(light[rim > 0]) >= np.median(light[outside > 0]) + _EDGE)

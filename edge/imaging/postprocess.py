@@ -76,13 +76,13 @@ def regions(
     window = scores[top : y + h + 1, left : x + w + 1]
     zoom = _zoom(scores)
     window = _larger(window, zoom)
-    whole = (0, 0, frame_size[1], frame_size[0])
-    place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), part or whole)
+    whole_frame = (0, 0, frame_size[1], frame_size[0])
+    place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), part or whole_frame)
     mask, outlines = outer_outlines(window, least)
     smallest = max(1.0, point.min_region * place.cells)
-    found = [_region(outline, mask, window, place, smallest) for outline in outlines]
-    kept = (region for region in found if region and region.score >= point.min_peak)
-    return tuple(sorted(kept, key=lambda region: -region.area))
+    candidates = [_region(outline, mask, window, place, smallest) for outline in outlines]
+    strong = (region for region in candidates if region and region.score >= point.min_peak)
+    return tuple(sorted(strong, key=lambda region: -region.area))
 
 
 def enlarged(scores: ImageU8) -> ImageU8:
@@ -113,9 +113,9 @@ def outer_outlines(grid: ImageU8, least: int) -> tuple[ImageU8, Sequence[NDArray
     return mask, cast("Sequence[NDArray[np.int32]]", outlines)
 
 
-def mask_area(found: Iterable[Region]) -> float:
+def mask_area(found_regions: Iterable[Region]) -> float:
     """Return the share of the analyzed area that regions cover, 0 to 1."""
-    return sum(region.area for region in found)
+    return sum(region.area for region in found_regions)
 
 
 def native_scores(

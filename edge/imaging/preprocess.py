@@ -77,7 +77,7 @@ def to_input(
     quartered = h >= 4 * height and w >= 4 * width and h % 4 == 0 and w % 4 == 0
     if quartered:
         h, w = h // 4, w // 2
-        image = _resize(image[::2], h, w, cv2.INTER_AREA, _kept("lines", (h, w, 3)))
+        image = _resize(image[::2], h, w, cv2.INTER_AREA, _thread_buffer("lines", (h, w, 3)))
     while h >= 2 * height and w >= 2 * width:
         # Sample an odd axis at its exact ratio: dropping a line would shift everything below it.
         exact = h % 2 == 0 and w % 2 == 0
@@ -85,12 +85,16 @@ def to_input(
         image = _resize(image, h, w, cv2.INTER_AREA if exact else cv2.INTER_LINEAR)
     if quartered and 2 * width <= w < _BOX_RATIO * width:
         taps = 3 if w < 5 * width else 5
-        image = cast("ImageU8", cv2.blur(image, (taps, 1), dst=_kept("averaged", (h, w, 3))))
-        image = _resize(image, height, width, cv2.INTER_LINEAR, _kept("input", (height, width, 3)))
+        image = cast(
+            "ImageU8", cv2.blur(image, (taps, 1), dst=_thread_buffer("averaged", (h, w, 3)))
+        )
+        image = _resize(
+            image, height, width, cv2.INTER_LINEAR, _thread_buffer("input", (height, width, 3))
+        )
     elif (h, w) != (height, width):
         strip = h >= _STRIP_RATIO * height or w >= _STRIP_RATIO * width
         how = cv2.INTER_AREA if strip else cv2.INTER_LINEAR
-        image = _resize(image, height, width, how, _kept("input", (height, width, 3)))
+        image = _resize(image, height, width, how, _thread_buffer("input", (height, width, 3)))
     if bgr:
         # Swap the channels after the reduction, where it takes a hundredth of a millisecond.
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)
@@ -122,13 +126,13 @@ def check_image(image: ImageU8) -> None:
         )
 
 
-def _kept(name: str, shape: tuple[int, int, int]) -> ImageU8:
+def _thread_buffer(name: str, shape: tuple[int, int, int]) -> ImageU8:
     """Return this thread's buffer: allocating it for each frame costs a tenth of the resize."""
-    found: ImageU8 | None = getattr(_places, name, None)
-    if found is None or found.shape != shape:
-        found = np.empty(shape, np.uint8)
-        setattr(_places, name, found)
-    return found
+    buffer: ImageU8 | None = getattr(_places, name, None)
+    if buffer is None or buffer.shape != shape:
+        buffer = np.empty(shape, np.uint8)
+        setattr(_places, name, buffer)
+    return buffer
 
 
 def _resize(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def region_labels(
     scores: NDArray[Any],
-    found: Sequence[Region],
+    found_regions: Sequence[Region],
     size: tuple[int, int],
     threshold: float,
     part: Box | None = None,
@@ -32,30 +32,30 @@ def region_labels(
 
     Args:
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
-        found: Regions of these scores (`edge.imaging.postprocess.regions`), all or some of them.
+        found_regions: All or some regions of these scores (`edge.imaging.postprocess.regions`).
         size: Height and width of the frame.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
         part: The part of the frame that the scores cover; None for the whole frame.
 
     Returns:
-        (H, W) int32: 0 outside of every region, i + 1 for `found[i]`.
+        (H, W) int32: 0 outside of every region, i + 1 for `found_regions[i]`.
     """
-    if not found:
+    if not found_regions:
         return np.zeros(size, np.int32)
     reached = (native_scores(scores, size, part) >= threshold).astype(np.uint8)
     count, pieces = cv2.connectedComponents(reached, connectivity=8)
     owner = np.zeros(count, np.int32)
     own = []
-    for number, region in enumerate(found, start=1):
+    for number, region in enumerate(found_regions, start=1):
         box, inside = _filled(region, size)
-        held = inside & (reached[box] > 0)
-        touched = np.unique(pieces[box][held])
+        reached_pixels = inside & (reached[box] > 0)
+        touched = np.unique(pieces[box][reached_pixels])
         owner[touched[owner[touched] == 0]] = number
         # If no full-size pixel inside the outline reaches the threshold, use the whole outline.
-        own.append((number, box, held if touched.size else inside))
+        own.append((number, box, reached_pixels if touched.size else inside))
     labels: NDArray[np.int32] = owner[pieces]
-    for number, box, held in reversed(own):
-        labels[box][held] = number
+    for number, box, reached_pixels in reversed(own):
+        labels[box][reached_pixels] = number
     return labels
 
 

@@ -66,14 +66,16 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
         view: The field of view of that frame.
         share: Minimum share of a region inside the view, 0 to 1.
     """
-    kept = inside(result.regions, view, share)
+    inside_regions = inside(result.regions, view, share)
     area = (
         result.mask_area
-        if len(kept) == len(result.regions)
-        else sum(region.area for region in kept)
+        if len(inside_regions) == len(result.regions)
+        else sum(region.area for region in inside_regions)
     )
     boxes = inside(result.boxes, view, share)
-    return replace(result, regions=kept, boxes=boxes, mask_area=area, field_of_view=view.box)
+    return replace(
+        result, regions=inside_regions, boxes=boxes, mask_area=area, field_of_view=view.box
+    )
 
 
 def black_outside(image: ImageU8, view: View) -> ImageU8:
@@ -103,8 +105,8 @@ def _share_inside(region: Region, view: View) -> float:
     right, bottom = cells.max(axis=0) + 1
     filled = np.zeros((bottom - top, right - left), np.uint8)
     cv2.fillPoly(filled, [cells - (left, top)], 255)
-    whole = cv2.countNonZero(filled)
+    filled_pixels = cv2.countNonZero(filled)
     top_in, left_in = max(top, 0), max(left, 0)
     window = view.mask[top_in : max(bottom, 0), left_in : max(right, 0)]
     part = filled[top_in - top :, left_in - left :][: window.shape[0], : window.shape[1]]
-    return cv2.countNonZero(cv2.bitwise_and(part, window)) / whole if window.size else 0.0
+    return cv2.countNonZero(cv2.bitwise_and(part, window)) / filled_pixels if window.size else 0.0

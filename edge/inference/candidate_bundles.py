@@ -56,7 +56,7 @@ class UsableBundles:
 
     Args:
         store: The store; it may raise any error, such as on a full or failing disk.
-        tell: Called with a description of each error, for the journal.
+        report: Called with a description of each error, for the journal.
         fallback: Whether the store's last resort may run.
 
     Attributes:
@@ -65,9 +65,9 @@ class UsableBundles:
     """
 
     def __init__(
-        self, store: BundleStore, tell: Callable[[str], None], *, fallback: bool = True
+        self, store: BundleStore, report: Callable[[str], None], *, fallback: bool = True
     ) -> None:
-        self._store, self._tell, self._fallback = store, tell, fallback
+        self._store, self._report, self._fallback = store, report, fallback
         self._unusable: set[Path] = set()
         self._deferred: set[Path] = set()
         self.fault: MachineFault | None = None
@@ -82,11 +82,11 @@ class UsableBundles:
         """
         self._begin()
         for ask in (self._store.current, self._store.previous):
-            if (path := self._ask(ask)) is not None:
+            if (path := self._ask_store(ask)) is not None:
                 return path
         waiting = bool(self._deferred - self._unusable)
         if self._fallback and (lasting or not (self.fault or waiting)):
-            path = self._ask(self._store.fallback)
+            path = self._ask_store(self._store.fallback)
             if path is not None:
                 self.fallen_back = True
                 return path
@@ -116,33 +116,33 @@ class UsableBundles:
     def condemn(self, path: Path, reason: str) -> None:
         """Mark a bundle bad, so that it is never used again."""
         self._unusable.add(path)
-        self._try(lambda: self._store.mark_bad(path, reason))
+        self._change_store(lambda: self._store.mark_bad(path, reason))
 
     def prove(self, path: Path) -> bool:
         """Mark a bundle good; return whether the store could record it."""
-        return self._try(lambda: self._store.mark_good(path))
+        return self._change_store(lambda: self._store.mark_good(path))
 
     def refund(self, path: Path) -> None:
         """Record that this start does not count against the bundle."""
-        self._try(lambda: self._store.refund(path))
+        self._change_store(lambda: self._store.refund(path))
 
     def _begin(self) -> None:
         self.fault, self.fallen_back = None, False
 
-    def _ask(self, ask: Callable[[], Path | None]) -> Path | None:
+    def _ask_store(self, ask: Callable[[], Path | None]) -> Path | None:
         """Return the store's answer unless that bundle is not to run now."""
         try:
             path = ask()
         except Exception as error:  # noqa: BLE001 - no error of a store may stop the student
-            self._tell(f"the store cannot be read: {error}")
+            self._report(f"the store cannot be read: {error}")
             self.fault = self.fault or machine_fault(error)
             return None
         return None if path in self._unusable | self._deferred else path
 
-    def _try(self, write: Callable[[], None]) -> bool:
+    def _change_store(self, write: Callable[[], None]) -> bool:
         try:
             write()
         except Exception as error:  # noqa: BLE001 - as above
-            self._tell(f"the store cannot be written: {error}")
+            self._report(f"the store cannot be written: {error}")
             return False
         return True

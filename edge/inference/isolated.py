@@ -170,7 +170,7 @@ def _with_parts(error: EdgeDifomError) -> EdgeDifomError:
     """Return an error whose parts are apart again; the process sent its message alone."""
     rest, parts = str(error), []
     for label in reversed(_LABELS):
-        rest, found, part = rest.partition(label)
-        parts.append(part if found else "")
-    hint, got, expected = parts
-    return type(error)(rest, expected=expected, got=got, hint=hint)
+        rest, separator, part = rest.partition(label)
+        parts.append(part if separator else "")
+    hint, detail, expected = parts
+    return type(error)(rest, expected=expected, got=detail, hint=hint)

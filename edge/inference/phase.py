@@ -34,21 +34,21 @@ def required_condition(
         trouble: Why the store of bundles cannot record what happens.
     """
     if phase is Phase.EXHAUSTED:
-        told = gave_up or "no bundle of this device runs"
-        return Condition(State.BYPASS, Reason(ReasonKind.EXHAUSTED, told))
+        detail = gave_up or "no bundle of this device runs"
+        return Condition(State.BYPASS, Reason(ReasonKind.EXHAUSTED, detail))
     if lacking:
         return Condition(State.DEGRADED, Reason(ReasonKind.MACHINE, lacking))
     if phase is Phase.BOOT:
-        told = trouble or "the student is loaded"
-        return Condition(State.BOOT, Reason(ReasonKind.STARTING, told))
+        detail = trouble or "the student is loaded"
+        return Condition(State.BOOT, Reason(ReasonKind.STARTING, detail))
     if phase is Phase.SELFTEST:
         return Condition(State.SELFTEST, Reason(ReasonKind.SELFTEST, "golden frames"))
     if phase is Phase.RESTARTING:
-        told = "the student's process is started again"
-        return Condition(State.DEGRADED, Reason(ReasonKind.RESTARTING, told))
+        detail = "the student's process is started again"
+        return Condition(State.DEGRADED, Reason(ReasonKind.RESTARTING, detail))
     if fallen_back:
-        told = f"the shipped bundle runs: {gave_up or trouble or 'none is installed'}"
-        return Condition(State.DEGRADED, Reason(ReasonKind.FALLBACK, told))
+        detail = f"the shipped bundle runs: {gave_up or trouble or 'none is installed'}"
+        return Condition(State.DEGRADED, Reason(ReasonKind.FALLBACK, detail))
     if trouble:
         return Condition(State.DEGRADED, Reason(ReasonKind.UNRECORDED, trouble))
     return None

@@ -47,13 +47,13 @@ def probe_engines(bundle: Bundle, *, threads: int | None = None) -> list[Probe]:
         bundle: An open bundle.
         threads: CPU threads; None for every core.
     """
-    found = []
+    probes = []
     for entry in bundle.manifest.engines:
         names = [entry.runtime]
         if "AUTO" in DEVICES.get(entry.runtime, ()):
             names.append(f"{entry.runtime}:AUTO")
-        found += [_probe(bundle, name, entry.precision, threads) for name in names]
-    return found
+        probes += [_probe(bundle, name, entry.precision, threads) for name in names]
+    return probes
 
 
 def _probe(bundle: Bundle, name: str, precision: str, threads: int | None) -> Probe:

@@ -92,7 +92,7 @@ class ProcessEngine:
         self.name, self.input_size, self.started_s = "", spec.input_size, 0.0
         self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
         self._settings: dict[str, Any] = {}
-        self._number, self._waited_ms, self._owed, self._closed = 0, 0.0, False, False
+        self._number, self._waited_ms, self._reply_pending, self._closed = 0, 0.0, False, False
         self._begun, self.sandbox = False, cast("Sandbox | None", None)
         self._scratch = ""
         with ExitStack() as failed, ExitStack() as handed:
@@ -104,9 +104,9 @@ class ProcessEngine:
                 writes = [*grants.writes, self._scratch]
                 grants = msgspec.structs.replace(grants, writes=writes)
                 spec = msgspec.structs.replace(spec, grants=grants)
-            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             failed.callback(self._channel.close)
-            handed.callback(theirs.close)
+            handed.callback(worker_end.close)
             memory = open_anonymous_memory()
             handed.callback(os.close, memory)
             self._buffers = SharedBuffers(memory, spec.input_size, spec.output_size)
@@ -114,8 +114,8 @@ class ProcessEngine:
             self._channel.send(encode(spec))
             self._began = time.monotonic()
             self._child = subprocess.Popen(
-                python_command("edge.inference.worker", str(theirs.fileno()), str(memory)),
-                pass_fds=(theirs.fileno(), memory),
+                python_command("edge.inference.worker", str(worker_end.fileno()), str(memory)),
+                pass_fds=(worker_end.fileno(), memory),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
@@ -142,23 +142,23 @@ class ProcessEngine:
             EdgeDifomError: The error that the engine raised while it opened, often a `BundleError`.
         """
         end = time.monotonic() + start_s
-        answer: _Reply = Begun()
-        while isinstance(answer, Begun):
+        reply: _Reply = Begun()
+        while isinstance(reply, Begun):
             if not self._readable(1000 * max(0.0, end - time.monotonic())):
                 raise InferenceFault(
                     ReasonKind.HANG if self._begun else ReasonKind.MACHINE,
                     f"the student's process was not ready within {start_s:g} s",
                 )
-            answer = self._receive()
+            reply = self._receive()
             self._begun = True
-            if isinstance(answer, Begun):
-                self.sandbox = answer.sandbox
+            if isinstance(reply, Begun):
+                self.sandbox = reply.sandbox
         self._remove_scratch()
-        if isinstance(answer, Refused):
-            raise _ERRORS.get(answer.exit_code, BundleError)(answer.detail)
-        if not isinstance(answer, Ready):
-            raise InferenceFault(ReasonKind.CRASH, f"the student's process began with {answer!r}")
-        self.name, self._settings = answer.name, answer.settings
+        if isinstance(reply, Refused):
+            raise _ERRORS.get(reply.exit_code, BundleError)(reply.detail)
+        if not isinstance(reply, Ready):
+            raise InferenceFault(ReasonKind.CRASH, f"the student's process began with {reply!r}")
+        self.name, self._settings = reply.name, reply.settings
         self.started_s = time.monotonic() - self._began
 
     def infer(self, image: ImageU8) -> ImageU8:
@@ -173,9 +173,9 @@ class ProcessEngine:
         if image is not self.input_buffer:
             np.copyto(self.input_buffer, image, casting="no")
         number = self._number.to_bytes(FRAME_BYTES, "little")
-        answer = self._ask(number, left_ms)
-        if answer != number:
-            raise self._nonsense(answer)
+        reply = self._request(number, left_ms)
+        if reply != number:
+            raise self._nonsense(reply)
         return self._buffers.output
 
     def decode_png(self, data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8:
@@ -190,11 +190,11 @@ class ProcessEngine:
             raise PictureError(f"{len(data)} bytes for {into.shape[1]}x{into.shape[0]} pixels")
         left_ms = self._discard_late()
         self._buffers.file[: len(data)] = np.frombuffer(data, np.uint8)
-        answer = self._ask(encode(Picture(len(data), kind)), left_ms)
-        if isinstance(answer, Undecodable):
-            raise PictureError(answer.detail)
-        if not isinstance(answer, Decoded):
-            raise self._nonsense(answer)
+        reply = self._request(encode(Picture(len(data), kind)), left_ms)
+        if isinstance(reply, Undecodable):
+            raise PictureError(reply.detail)
+        if not isinstance(reply, Decoded):
+            raise self._nonsense(reply)
         picture: ImageU8 = into.copy()
         return picture
 
@@ -227,22 +227,22 @@ class ProcessEngine:
 
     def _discard_late(self) -> float:
         """Wait for the late answer to an older frame; return the time that is left, ms."""
-        if not self._owed:
+        if not self._reply_pending:
             return self.timeout_ms
         begin = time.monotonic()
         self._answer(self.timeout_ms)
         return max(0.0, self.timeout_ms - 1000 * (time.monotonic() - begin))
 
-    def _ask(self, message: bytes, timeout_ms: float) -> _Reply:
+    def _request(self, message: bytes, timeout_ms: float) -> _Reply:
         try:
             self._channel.send(message)
         except OSError:
             raise self._death() from None
-        self._owed, self._waited_ms = True, 0.0
+        self._reply_pending, self._waited_ms = True, 0.0
         return self._answer(timeout_ms)
 
-    def _nonsense(self, answer: _Reply) -> InferenceFault:
-        return InferenceFault(ReasonKind.CRASH, f"the student's process answered {answer!r}")
+    def _nonsense(self, reply: _Reply) -> InferenceFault:
+        return InferenceFault(ReasonKind.CRASH, f"the student's process answered {reply!r}")
 
     def _answer(self, timeout_ms: float) -> _Reply:
         """Return the child's next answer, or raise if it is late."""
@@ -264,7 +264,7 @@ class ProcessEngine:
 
     def _receive(self) -> _Reply:
         """Receive the message of the child that is ready to be read."""
-        self._owed = False
+        self._reply_pending = False
         try:
             message = self._channel.recv(_MESSAGE_BYTES)
         except OSError:
@@ -274,16 +274,16 @@ class ProcessEngine:
         if len(message) == FRAME_BYTES:
             return message
         try:
-            answer: Answer = decode_answer(message)
+            reply: Answer = decode_answer(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise InferenceFault(
                 ReasonKind.CRASH, f"the student's process answered {message[:32]!r}"
             ) from None
-        if isinstance(answer, Failed):
-            raise InferenceFault(answer.kind, answer.detail)
-        if isinstance(answer, Damaged):
-            raise InferenceFault(ReasonKind.DAMAGED, answer.detail)
-        return answer
+        if isinstance(reply, Failed):
+            raise InferenceFault(reply.kind, reply.detail)
+        if isinstance(reply, Damaged):
+            raise InferenceFault(ReasonKind.DAMAGED, reply.detail)
+        return reply
 
     def _death(self) -> InferenceFault:
         """Describe how the child ended, without reaping it, so that its PID is not reused.
@@ -292,16 +292,18 @@ class ProcessEngine:
         """
         crash = ReasonKind.CRASH if self._begun else ReasonKind.MACHINE
         end = time.monotonic() + _DYING_S
-        while (found := os.waitid(os.P_PID, self._child.pid, _PEEK)) is None:
+        while (status := os.waitid(os.P_PID, self._child.pid, _PEEK)) is None:
             if time.monotonic() >= end:
                 return InferenceFault(crash, "the student's process closed its socket")
             time.sleep(0.001)
-        if found.si_code == os.CLD_EXITED:
-            return InferenceFault(crash, f"the student's process died: exit code {found.si_status}")
-        if found.si_status == signal.SIGKILL:
+        if status.si_code == os.CLD_EXITED:
+            return InferenceFault(
+                crash, f"the student's process died: exit code {status.si_status}"
+            )
+        if status.si_status == signal.SIGKILL:
             return InferenceFault(
                 ReasonKind.MEMORY,
                 "the student's process was killed, as the kernel does out of memory",
             )
-        named = signal.Signals(found.si_status).name
-        return InferenceFault(crash, f"the student's process died: {named}")
+        signal_name = signal.Signals(status.si_status).name
+        return InferenceFault(crash, f"the student's process died: {signal_name}")

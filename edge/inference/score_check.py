@@ -9,9 +9,9 @@ import numpy as np
 
 def damage(scores: Any, shape: tuple[int, int]) -> str | None:
     """Explain why an engine's output is not a score map of `shape`; None if it is."""
-    found = np.asarray(scores)
-    if found.shape == shape and found.dtype == np.uint8:
+    array = np.asarray(scores)
+    if array.shape == shape and array.dtype == np.uint8:
         return None
-    if np.issubdtype(found.dtype, np.floating) and not np.isfinite(found).all():
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         return "the engine gave NaN or Inf"
-    return f"the engine gave {found.shape} {found.dtype}, not {shape} uint8"
+    return f"the engine gave {array.shape} {array.dtype}, not {shape} uint8"

@@ -46,10 +46,10 @@ class SharedBuffers:
         if os.fstat(handle).st_size < length:
             os.ftruncate(handle, length)
         self._memory = mmap.mmap(handle, length)
-        whole = np.frombuffer(self._memory, np.uint8)
-        self.input: ImageU8 = whole[: 3 * input_size[0] * input_size[1]].reshape(*input_size, 3)
-        self.output: ImageU8 = whole[offset:end].reshape(output_size)
-        self.file: NDArray[np.uint8] = whole[end:]
+        memory = np.frombuffer(self._memory, np.uint8)
+        self.input: ImageU8 = memory[: 3 * input_size[0] * input_size[1]].reshape(*input_size, 3)
+        self.output: ImageU8 = memory[offset:end].reshape(output_size)
+        self.file: NDArray[np.uint8] = memory[end:]
 
 
 def open_anonymous_memory() -> int:

@@ -14,9 +14,6 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from edge.bundle.reader import Bundle
 from edge.errors import (
     BundleError,
     EdgeDifomError,
@@ -27,8 +24,10 @@ from edge.errors import (
 from edge.inference import backoff
 from edge.inference.candidate_bundles import SingleBundle, UsableBundles
 from edge.inference.engine_spec import bundle_spec
+from edge.inference.fault_policy import WITHIN_S, FaultHistory, Verdict
 from edge.inference.phase import Phase, exhausted_error, required_condition
-from edge.inference.process import HANG_MS, ProcessEngine
+from edge.inference.process import HANG_MS
+from edge.inference.student_start import check_process, open_verified, start_process
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.status import ReasonKind
 from edge.util.machine_fault import MachineFault, machine_fault
@@ -41,29 +40,22 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.bundle.manifest import Manifest
+    from edge.bundle.reader import Bundle
     from edge.contracts import BundleStore
     from edge.frame import ImageU8
     from edge.inference.messages import EngineSpec
+    from edge.inference.process import ProcessEngine
     from edge.status import Condition
 
-__all__ = ["News", "SingleBundle", "Supervisor"]
-
-MAX_FAULTS, WITHIN_S = 3, 60.0
-"""Number of crashes or hangs within this time that condemns a bundle."""
-
-MAX_DAMAGED = 3
-"""Number of consecutive damaged answers that condemns a bundle."""
+__all__ = ["SingleBundle", "Supervisor", "SupervisorEvent"]
 
 CLEAN_S = 60.0
 """Running time without a fault after which a bundle is marked good, if it scored frames."""
 
-TEST_TIMEOUT_MS = 5000.0
-"""Maximum time for a golden frame: the first inferences are slow."""
-
 _PATIENCE_S = 90.0
 
 
-class News(NamedTuple):
+class SupervisorEvent(NamedTuple):
     """An event for the journal."""
 
     kind: str
@@ -73,8 +65,8 @@ class News(NamedTuple):
 class Supervisor:
     """An engine (`edge.contracts.Engine`) that outlives its process; a context manager.
 
-    The frame loop calls `infer` and `news`; a separate thread opens, tests and kills the process,
-    so that the loop never waits for it.
+    The frame loop calls `infer` and `pop_events`; a separate thread opens, tests and kills the
+    process, so that the loop never waits for it.
 
     Args:
         store: The bundles.
@@ -132,14 +124,15 @@ class Supervisor:
         self._bundle: Bundle | None = None
         self._fault: InferenceFault | None = None
         self._closing = self._clean = False
-        self._damaged = 0
         self._good_ns: int | None = None
-        self._faults: deque[tuple[int, str]] = deque(maxlen=MAX_FAULTS)
-        self._news: deque[News] = deque(maxlen=256)
+        self._history = FaultHistory()
+        self._events: deque[SupervisorEvent] = deque(maxlen=256)
         self._backoff, self._ready_ns = backoff.Backoff(), 0
         self._path: Path | None = None
         self._bundles = UsableBundles(
-            store, lambda said: self._news.append(News("store", said)), fallback=not patient
+            store,
+            lambda text: self._events.append(SupervisorEvent("store", text)),
+            fallback=not patient,
         )
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -225,21 +218,21 @@ class Supervisor:
         try:
             scores = engine.infer(image)
         except InferenceFault as fault:
-            self._note(fault)
+            self._count_fault(fault)
             raise
-        self._damaged = 0
+        self._history.note_scores()
         if self._good_ns is not None and self._clock() >= self._good_ns:
             with self._changed:
                 self._good_ns, self._clean = None, True
                 self._changed.notify_all()
         return scores
 
-    def news(self) -> list[News]:
+    def pop_events(self) -> list[SupervisorEvent]:
         """Return the events since the last call."""
-        found = []
-        while self._news:
-            found.append(self._news.popleft())
-        return found
+        events = []
+        while self._events:
+            events.append(self._events.popleft())
+        return events
 
     def close(self) -> None:
         """Kill the process, end the thread, and excuse the bundle from the end of this start."""
@@ -250,28 +243,28 @@ class Supervisor:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(2.0)
-        self._drop()
+        self._close_engine()
         if self._path is not None:
             self._bundles.refund(self._path)
 
-    def _note(self, fault: InferenceFault) -> None:
+    def _count_fault(self, fault: InferenceFault) -> None:
         """Count a fault of the running process; wake the thread if it must act."""
         self.counters[fault.kind] += 1
         if fault.kind is ReasonKind.LATE:
             return  # the machine is short of CPU time; the bundle is not at fault
-        self._news.append(News(fault.kind, fault.detail))
+        self._events.append(SupervisorEvent(fault.kind, fault.detail))
         if fault.kind is ReasonKind.DAMAGED:
-            self._damaged += 1
+            enough = self._history.note_damage()
             if self._good_ns is not None:
                 self._good_ns = self._clock() + self._clean_ns
-            if self._damaged < MAX_DAMAGED:
+            if not enough:
                 return
         with self._changed:
             self.phase, self._fault = Phase.RESTARTING, fault
-            self._drop()
+            self._close_engine()
             self._changed.notify_all()
 
-    def _drop(self) -> None:
+    def _close_engine(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -281,11 +274,11 @@ class Supervisor:
         while not self._closing:
             path = self._path = self._bundles.choose(lasting=self._backoff.lasting)
             if path is None:
-                if self._bundles.fault is not None and self._wait_out(self._bundles.fault):
+                if self._bundles.fault is not None and self._pause(self._bundles.fault):
                     continue
-                self._news.append(News("exhausted", "no bundle of this device runs"))
+                self._events.append(SupervisorEvent("exhausted", "no bundle of this device runs"))
                 self.failure = exhausted_error(self._last, self.gave_up)
-                self._enter(Phase.EXHAUSTED)
+                self._set_phase(Phase.EXHAUSTED)
                 return
             try:
                 self._start(path)
@@ -296,27 +289,27 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001
                 self._judge_error(path, error)
             else:
-                self._watch(path)
+                self._supervise(path)
 
     def _report_start(self, path: Path, fault: InferenceFault) -> None:
         """Count a fault of a process that was not ready yet."""
         self.counters[fault.kind] += 1
-        self._news.append(News(fault.kind, f"at the start: {fault.detail}"))
+        self._events.append(SupervisorEvent(fault.kind, f"at the start: {fault.detail}"))
         self._judge(path, fault)
 
     def _judge_error(self, path: Path, error: Exception) -> None:
         """Decide what an error at the start says about a bundle."""
         fault = machine_fault(error)
         if fault is not None:
-            self._wait_out(fault, path)
+            self._pause(fault, path)
             return
         self._last = error
         if isinstance(error, BundleError | ParityError | OSError):
             self._condemn(path, _first_line(error))
         else:  # the engine is not installed or not in the bundle, or this program has a bug
-            self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
+            self._skip(path, f"{type(error).__name__}: {_first_line(error)}")
 
-    def _wait_out(self, fault: MachineFault, path: Path | None = None) -> bool:
+    def _pause(self, fault: MachineFault, path: Path | None = None) -> bool:
         """Report a fault of the machine and pause; skip the bundle if others may be spared.
 
         Returns:
@@ -326,13 +319,13 @@ class Supervisor:
             return True
         self.counters["unstarted"] += 1
         if not self.lacking:
-            self._news.append(News("unstarted", fault.text))
+            self._events.append(SupervisorEvent("unstarted", fault.text))
         if self._patient and self._backoff.waited_s >= backoff.PATIENCE_S:
             self._last = MachineError(
                 "the machine cannot start a student", got=fault.text, hint="try again later"
             )
             if path is not None:
-                self._pass_over(path, fault.text)
+                self._skip(path, fault.text)
             return False
         pause_s = self._backoff.pause_s()
         with self._changed:
@@ -351,19 +344,8 @@ class Supervisor:
             EdgeDifomError: The bundle cannot be read, fails its golden frames, or has no engine for
                 this machine; a `MachineError` if no process can be started.
         """
-        bundle = Bundle.open(path)
-        signed = self._bundles.digest(path)
-        if signed is not None and bundle.digest != signed:
-            raise BundleError(
-                f"{path} was changed after it was verified",
-                expected=f"a manifest with SHA-256 {signed}",
-                got=bundle.digest,
-            )
-        spec = self._spec(bundle)
-        try:
-            engine = ProcessEngine(spec, timeout_ms=TEST_TIMEOUT_MS, hang_ms=TEST_TIMEOUT_MS)
-        except OSError as error:
-            raise MachineError("no process can be started", got=str(error)) from error
+        bundle = open_verified(path, self._bundles.digest(path))
+        engine = start_process(self._spec(bundle))
         try:
             with self._changed:
                 self._opening = engine
@@ -371,10 +353,12 @@ class Supervisor:
                     engine.kill()
             engine.wait_ready()
             if engine.sandbox is not None:
-                self._news += [News("sandbox", lacks) for lacks in engine.sandbox.missing]
+                self._events += [
+                    SupervisorEvent("sandbox", lacks) for lacks in engine.sandbox.missing
+                ]
             if self.phase is Phase.BOOT:
-                self._enter(Phase.SELFTEST)
-            _self_test(bundle, engine)
+                self._set_phase(Phase.SELFTEST)
+            check_process(bundle, engine)
         except BaseException:
             engine.close()
             raise
@@ -383,17 +367,18 @@ class Supervisor:
                 self._opening = None
         engine.timeout_ms, engine.hang_ms = self._timeout_ms, self._hang_ms
         took = f"{engine.name}, {engine.started_s:.2f} s to open"
-        self._news.append(
-            News("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {took}, {path}")
+        self._events.append(
+            SupervisorEvent("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {took}, {path}")
         )
         with self._changed:
             self._bundle, self._engine, self._fault = bundle, engine, None
             self._ready_ns = self._clock()
-            self._damaged, self._clean, self._good_ns = 0, False, self._ready_ns + self._clean_ns
+            self._history.note_scores()
+            self._clean, self._good_ns = False, self._ready_ns + self._clean_ns
             self.phase, self.lacking = Phase.READY, ""
             self._changed.notify_all()
 
-    def _watch(self, path: Path) -> None:
+    def _supervise(self, path: Path) -> None:
         """Wait for a fault; after a while without one, mark the bundle good or excuse the start."""
         idle_s: float | None = self._clean_ns / 1e9
         while True:
@@ -412,7 +397,7 @@ class Supervisor:
                 self._judge(path, fault)
                 return
             elif self._bundles.prove(path):
-                self._news.append(News("good", f"{path} ran cleanly"))
+                self._events.append(SupervisorEvent("good", f"{path} ran cleanly"))
             else:
                 with self._changed:
                     self._good_ns = self._clock() + self._clean_ns
@@ -423,45 +408,39 @@ class Supervisor:
         if now - self._ready_ns > WITHIN_S * 1e9:
             self._backoff.reset()
         if fault.kind is ReasonKind.MACHINE:
-            self._wait_out(MachineFault(fault.detail, spares_others=True), path)
+            self._pause(MachineFault(fault.detail, spares_others=True), path)
             return
-        if fault.kind is ReasonKind.DAMAGED:
-            self._last = None
-            self._condemn(path, f"{MAX_DAMAGED} damaged answers in a row: {fault.detail}")
-            return
-        self._faults.append((now, fault.kind))
-        if len(self._faults) < MAX_FAULTS or now - self._faults[0][0] > WITHIN_S * 1e9:
+        verdict, reason = self._history.judge(fault, now)
+        if verdict is Verdict.RESTART:
             self.counters["restarts"] += 1
-            self._enter(Phase.RESTARTING)
+            self._set_phase(Phase.RESTARTING)
             return
         self._last = None
-        reason = f"{MAX_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
-        if {kind for _, kind in self._faults} != {ReasonKind.MEMORY}:
+        if verdict is Verdict.CONDEMN:
             self._condemn(path, reason)
             return
-        # The kernel kills the student first, whichever process used up the memory.
-        self._give_up("passed_over", path, reason)
-        self._wait_out(MachineFault("memory", spares_others=True), path)
+        self._abandon("passed_over", path, reason)
+        self._pause(MachineFault("memory", spares_others=True), path)
         self._bundles.defer(path)
 
     def _condemn(self, path: Path, reason: str) -> None:
         """Mark a bundle bad, so that it is never used again."""
-        self._give_up("condemned", path, reason)
+        self._abandon("condemned", path, reason)
         self._bundles.condemn(path, reason)
 
-    def _pass_over(self, path: Path, reason: str) -> None:
+    def _skip(self, path: Path, reason: str) -> None:
         """Use another bundle until the next start of the device."""
-        self._give_up("passed_over", path, reason)
+        self._abandon("passed_over", path, reason)
         self._bundles.pass_over(path)
 
-    def _give_up(self, how: str, path: Path, reason: str) -> None:
-        self._faults.clear()
+    def _abandon(self, how: str, path: Path, reason: str) -> None:
+        self._history.clear()
         self.counters[how] += 1
         self.gave_up = reason
-        self._news.append(News(how.replace("_", "-"), f"{path}: {reason}"))
-        self._enter(Phase.RESTARTING)
+        self._events.append(SupervisorEvent(how.replace("_", "-"), f"{path}: {reason}"))
+        self._set_phase(Phase.RESTARTING)
 
-    def _enter(self, phase: Phase) -> None:
+    def _set_phase(self, phase: Phase) -> None:
         with self._changed:
             self.phase = phase
             self._changed.notify_all()
@@ -469,23 +448,3 @@ class Supervisor:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-def _self_test(bundle: Bundle, engine: ProcessEngine) -> None:
-    """Check the golden frames in the process that is going to run; without any, one black image.
-
-    Raises:
-        InferenceFault: The process hung or died.
-        ParityError: The engine disagrees with the golden scores.
-        BundleError: The golden frames cannot be read.
-    """
-    from edge.engines.golden_check import check_golden
-
-    # Run the slow first inference here, before the first frame.
-    engine.infer(np.zeros((*engine.input_size, 3), np.uint8))
-    checks = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
-    bad = [check.frame for check in checks if not check.ok]
-    if bad:
-        raise ParityError(
-            f"{len(bad)} of {len(checks)} golden frames differ in {engine.name}: {', '.join(bad)}"
-        )

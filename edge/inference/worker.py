@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     memory = int(arguments[1])
     with channel:
         spec = decode_spec(channel.recv(_MESSAGE_BYTES))
-        _settle()
+        _prepare_process()
         buffers = SharedBuffers(memory, spec.input_size, spec.output_size)
         try:
             factory = resolve(spec.factory)
@@ -111,18 +111,20 @@ def _serve(
             channel.send(encode(Damaged(int.from_bytes(number, "little"), problem)))
 
 
-def _decode(asked: Picture, buffers: SharedBuffers) -> Decoded | Undecodable:
-    into = buffers.input if asked.kind == "RGB" else buffers.output
+def _decode(request: Picture, buffers: SharedBuffers) -> Decoded | Undecodable:
+    into = buffers.input if request.kind == "RGB" else buffers.output
     height, width = into.shape[:2]
     try:
-        picture = decode_png(buffers.file[: asked.length].tobytes(), (height, width), asked.kind)
+        picture = decode_png(
+            buffers.file[: request.length].tobytes(), (height, width), request.kind
+        )
     except PictureError as error:
         return Undecodable(str(error))
     np.copyto(into, picture)
     return Decoded()
 
 
-def _settle() -> None:
+def _prepare_process() -> None:
     """End with the parent, be the first to be killed, leave signals and stdout to the parent."""
     # A service manager signals every process of a service to end, but this process must live until
     # its parent kills it.

@@ -42,8 +42,10 @@ class LayerDrawing:
             (H, W, 4) uint8 BGRA, opaque where something is drawn and zero elsewhere; valid until
             the next call.
         """
-        held = self._of
-        same = held is not None and held[0] == size and held[1] is result and held[2] == status
+        cached = self._of
+        same = (
+            cached is not None and cached[0] == size and cached[1] is result and cached[2] == status
+        )
         if self._layer is None or not same:
             if self._painter is None or self._painter.size != size:
                 self._painter = LayerPainter(size)

@@ -42,8 +42,8 @@ def smooth_outline(
     if sigma >= 1 and len(points) > 2:
         points = _averaged(points, steps, length, sigma)
     # Simplify: the cost of a thick line grows with its corners.
-    whole = np.rint(points).astype(np.int32)[:, None]
-    return cast("NDArray[np.int32]", cv2.approxPolyDP(whole, tolerance, True))
+    rounded = np.rint(points).astype(np.int32)[:, None]
+    return cast("NDArray[np.int32]", cv2.approxPolyDP(rounded, tolerance, True))
 
 
 def _averaged(

@@ -105,7 +105,7 @@ class LayerPainter:
         self._layer = blank((*size, 4))
         self._around: list[Box] = []
         self._inside: list[Box] = []
-        self._shown: object = None
+        self._painted: object = None
 
     def paint(self, result: Result, status: Status | None = None) -> ImageU8:
         """Draw the layer of a result, with the same pixels as `layer`.
@@ -122,8 +122,8 @@ class LayerPainter:
         unit = _unit(view)
         outlines = _outlines(result, status, view)
         inside = [around(outline, 2 * unit + 1) for outline in outlines]
-        shown = (view, mark_of(result, status))
-        keep = shown == self._shown and not any(
+        key = (view, mark_of(result, status))
+        keep = key == self._painted and not any(
             _meet(one, other) for one in (*self._inside, *inside) for other in self._around
         )
         for box in self._inside if keep else (*self._inside, *self._around):
@@ -131,7 +131,7 @@ class LayerPainter:
         _outline(self._layer, outlines, unit)
         if not keep:
             self._around = _surround(self._layer, result, status, view)
-        self._inside, self._shown = inside, shown
+        self._inside, self._painted = inside, key
         return self._layer
 
     def _clear(self, box: Box) -> None:

@@ -67,15 +67,15 @@ def analyze(
     except InferenceFault as fault:
         scores, reason = None, fault.reason
     scored = clock()
-    found: tuple[Region, ...] = ()
+    found_regions: tuple[Region, ...] = ()
     boxes: tuple[Region, ...] = ()
     if scores is not None and reason is None:
-        whole, scores = scores, mask_plane(scores, manifest.output.planes)
+        all_scores, scores = scores, mask_plane(scores, manifest.output.planes)
         height, width = frame.image.shape[:2]
-        found = regions(scores, (height, width), manifest.output.point, part=part)
+        found_regions = regions(scores, (height, width), manifest.output.point, part=part)
         if manifest.output.boxes:
-            boxes = apart(box_regions(whole, part or (0, 0, width, height)), found)
-    area = mask_area(found)
+            boxes = apart(box_regions(all_scores, part or (0, 0, width, height)), found_regions)
+    area = mask_area(found_regions)
     if area > MAX_MASK_AREA:
         reason = Reason(
             ReasonKind.IMPLAUSIBLE, f"the mask covers {100 * area:.0f} % of the picture"
@@ -86,13 +86,15 @@ def analyze(
         Stage.INFER: (ready, scored),
         Stage.POSTPROCESS: (scored, done),
     }
-    result = Result(scores, found, area, reason, part=part, boxes=boxes)
+    result = Result(scores, found_regions, area, reason, part=part, boxes=boxes)
     return refuse_stale(frame, result, done, max_age_ms)
 
 
-def apart(boxes: tuple[Region, ...], found: tuple[Region, ...]) -> tuple[Region, ...]:
+def apart(boxes: tuple[Region, ...], found_regions: tuple[Region, ...]) -> tuple[Region, ...]:
     """Return the boxes that share no pixel with the box of a region."""
-    return tuple(box for box in boxes if all(overlap(box.box, region.box) == 0 for region in found))
+    return tuple(
+        box for box in boxes if all(overlap(box.box, region.box) == 0 for region in found_regions)
+    )
 
 
 def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | None) -> Result:

@@ -147,16 +147,16 @@ def open_device(
             )
         )
         guard = FrameGuard(fps=fps) if options.guard and source.continuous else None
-        kept = KeptRun.new()
+        run_identity = KeptRun.new()
         stills: StillObserver | None = None
         marks: MarkObserver | None = None
         if options.stills is not None:
             viewer = _required(guard, "stills")
             stills = stack.enter_context(
                 StillObserver(
-                    StillKeeper(options.stills, run=kept),
+                    StillKeeper(options.stills, run=run_identity),
                     telemetry,
-                    asked=still or threading.Event(),
+                    requested=still or threading.Event(),
                     view=lambda: viewer.view,
                     supervisor=supervisor,
                     clock=clock,
@@ -166,9 +166,11 @@ def open_device(
             finder = _required(guard, "marks")
             marks = stack.enter_context(
                 MarkObserver(
-                    StillKeeper(options.marks, word=MARK, max_days=options.marks_days, run=kept),
+                    StillKeeper(
+                        options.marks, word=MARK, max_days=options.marks_days, run=run_identity
+                    ),
                     telemetry,
-                    asked=mark or threading.Event(),
+                    requested=mark or threading.Event(),
                     source=redact(source.description),
                     view=lambda: finder.view,
                     supervisor=supervisor,

@@ -101,8 +101,8 @@ class FrameGuard:
         self._still: Thumbnail | None = None
         self._still_ns = self._still_frames = 0
         self._reason: Reason | None = None
-        self._seen: ReasonKind | None = None
-        self._seen_ns = self._seen_frames = 0
+        self._candidate: ReasonKind | None = None
+        self._candidate_ns = self._candidate_frames = 0
 
     def judge(self, frame: Frame) -> Judgment:
         """Judge a frame; takes less than a millisecond at 1080p.
@@ -117,7 +117,7 @@ class FrameGuard:
         view = self._views.view(picture)
         now = moment_ns(frame, self._fps)
         reason = find_quality_problem(picture, view.mask)
-        still_ms = self._stood_still(picture, view, now)
+        still_ms = self._static_ms(picture, view, now)
         dark_or_white = reason is not None and reason.kind in (ReasonKind.BLACK, ReasonKind.LIGHT)
         if still_ms and not dark_or_white:
             reason = Reason(ReasonKind.FREEZE, f"the same picture for {still_ms / 1000:.1f} s")
@@ -127,7 +127,7 @@ class FrameGuard:
         self.view = view
         return Judgment(self._reason, view)
 
-    def _stood_still(self, picture: Thumbnail, view: View, now: int) -> float:
+    def _static_ms(self, picture: Thumbnail, view: View, now: int) -> float:
         """Return for how many milliseconds the image has been static, 0 if it is not.
 
         It is compared with the first image of the static period, so that slow movement adds up.
@@ -147,11 +147,11 @@ class FrameGuard:
     def _debounce(self, reason: Reason | None, now: int) -> None:
         """Adopt the problem of this frame, or its absence, after it has lasted long enough."""
         kind = None if reason is None else reason.kind
-        if kind != self._seen or self._seen_frames == 0:
-            self._seen, self._seen_ns, self._seen_frames = kind, now, 0
-        self._seen_frames += 1
+        if kind != self._candidate or self._candidate_frames == 0:
+            self._candidate, self._candidate_ns, self._candidate_frames = kind, now, 0
+        self._candidate_frames += 1
         wait = LEAVE_MS if kind is None else ENTER_MS[kind]
-        if (self._seen_frames >= MIN_FRAMES and now - self._seen_ns >= wait * 1e6) or (
+        if (self._candidate_frames >= MIN_FRAMES and now - self._candidate_ns >= wait * 1e6) or (
             reason is not None and self._reason is not None and reason.kind is self._reason.kind
         ):
             self._reason = reason

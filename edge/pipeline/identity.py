@@ -34,14 +34,14 @@ class IdentityObserver:
         self._supervisor, self.header = supervisor, header
         self._plain = header
         self._outputs = [output for output in outputs if isinstance(output, Described)]
-        self._told = ("", "")
+        self._reported = ("", "")
         self._notify()
 
     def conditions(self) -> Iterable[Condition]:
         """Tell the outputs what is new; return no conditions."""
         bundle, engine = self._supervisor.bundle, self._supervisor.name
-        if bundle is not None and engine and self._told != (bundle.digest, engine):
-            self._told = (bundle.digest, engine)
+        if bundle is not None and engine and self._reported != (bundle.digest, engine):
+            self._reported = (bundle.digest, engine)
             self.header = of_bundle(self._plain, bundle, engine=engine)
             self._notify()
         return ()

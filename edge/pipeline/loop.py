@@ -106,7 +106,7 @@ class FrameLoop:
             SourceError: The source failed for good; everything written so far is complete.
         """
         self._machine, self._own = StateMachine(self.clock), []
-        stats, taken = RunStats(), 0
+        stats, count = RunStats(), 0
         with ExitStack() as stack:
             stack.enter_context(self.source)
             for sink in self.sinks:
@@ -132,8 +132,8 @@ class FrameLoop:
                 if frame is None:
                     self._linger()
                     return stats.summary("source")
-                taken += 1
-                if taken % self.keep_every():
+                count += 1
+                if count % self.keep_every():
                     continue
                 result = self._process(frame)
                 stats.add(frame, result)
@@ -207,5 +207,7 @@ class FrameLoop:
 
     def _update_status(self) -> Status:
         """The status that follows from the last frame, the source and the observers."""
-        seen = [condition for observer in self.observers for condition in observer.conditions()]
-        return self._machine.resolve([*self._own, *seen])
+        conditions = [
+            condition for observer in self.observers for condition in observer.conditions()
+        ]
+        return self._machine.resolve([*self._own, *conditions])

@@ -44,7 +44,7 @@ EXPIRE_NS = 3_600_000_000_000
 _log = logging.getLogger(__name__)
 
 
-class _Seen(NamedTuple):
+class _Sighting(NamedTuple):
     """A frame and everything that a mark on it keeps."""
 
     frame: Frame
@@ -82,20 +82,20 @@ class MarkObserver:
         keeper: StillKeeper,
         telemetry: Telemetry,
         *,
-        asked: threading.Event,
+        requested: threading.Event,
         source: str,
         view: Callable[[], View | None],
         supervisor: Supervisor,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._keeper, self._telemetry, self._asked = keeper, telemetry, asked
+        self._keeper, self._telemetry, self._requested = keeper, telemetry, requested
         self._source, self._view, self._supervisor = source, view, supervisor
         self._clock = clock
         self._requests: deque[tuple[MarkKind | None, str]] = deque(maxlen=4)
         self._waiting: tuple[MarkKind | None, str] | None = None
         self._until_ns = 0
         self._expire_ns = clock() + EXPIRE_NS
-        self._alarm: _Seen | None = None
+        self._alarm: _Sighting | None = None
         self._warned: set[str] = set()
         self._marked: tuple[int, MarkKind] | None = None
         self.counters: Counter[str] = Counter(kept=0, refused=0, expired=0, overdue=0, repeated=0)
@@ -111,12 +111,12 @@ class MarkObserver:
         trace: TracebackType | None,
     ) -> None:
         self._alarm = None
-        if self._waiting is not None or self._requests or self._asked.is_set():
+        if self._waiting is not None or self._requests or self._requested.is_set():
             self._keeper.refuse("the run ended before a frame came")
         try:
             self._keeper.close()
         finally:
-            self._tell()
+            self._report_outcomes()
 
     def conditions(self) -> Iterable[Condition]:
         """Marks never influence the device state."""
@@ -134,46 +134,46 @@ class MarkObserver:
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
         """Keep the frame that was marked; refuse the mark after a long wait."""
         now = self._clock()
-        if self._asked.is_set():
-            self._asked.clear()
+        if self._requested.is_set():
+            self._requested.clear()
             self.ask(None, "signal")
         while self._requests:
             self._waiting, self._until_ns = self._requests.popleft(), now + PATIENCE_NS
         if self._alarm is not None and now - self._alarm.frame.captured_ns > REACTION_NS:
             self._alarm = None
-        seen = None
+        sighting = None
         if frame is not None and result is not None:
-            seen = self._seen(status, frame, result)
-            self._remember(seen)
+            sighting = self._sight(status, frame, result)
+            self._remember(sighting)
         if self._waiting is not None:
-            self._serve(*self._waiting, seen, status, now)
+            self._serve(*self._waiting, sighting, status, now)
         if now >= self._expire_ns:
             self._expire_ns = now + EXPIRE_NS
             self._keeper.expire()
-        self._tell()
+        self._report_outcomes()
 
-    def _seen(self, status: Status, frame: Frame, result: Result) -> _Seen:
+    def _sight(self, status: Status, frame: Frame, result: Result) -> _Sighting:
         bundle = self._supervisor.bundle
         identity = None if bundle is None else BundleIdentity.of(bundle, self._supervisor.name)
         point = None if bundle is None else bundle.manifest.output.point
-        return _Seen(frame, result, self._view(), status, identity, point)
+        return _Sighting(frame, result, self._view(), status, identity, point)
 
-    def _remember(self, seen: _Seen) -> None:
+    def _remember(self, sighting: _Sighting) -> None:
         """Copy a frame on which a region is shown: source and student use their memory again."""
-        if not seen.result.regions:
+        if not sighting.result.regions:
             return
         if self._alarm is not None:
-            since = seen.frame.captured_ns - self._alarm.frame.captured_ns
+            since = sighting.frame.captured_ns - self._alarm.frame.captured_ns
             if 0 <= since < REMEMBER_NS:
                 return
-        scores = seen.result.scores
-        self._alarm = seen._replace(
-            frame=replace(seen.frame, image=seen.frame.image.copy(), stamps={}),
-            result=replace(seen.result, scores=None if scores is None else scores.copy()),
+        scores = sighting.result.scores
+        self._alarm = sighting._replace(
+            frame=replace(sighting.frame, image=sighting.frame.image.copy(), stamps={}),
+            result=replace(sighting.result, scores=None if scores is None else scores.copy()),
         )
 
     def _serve(
-        self, kind: MarkKind | None, by: str, newest: _Seen | None, status: Status, now: int
+        self, kind: MarkKind | None, by: str, newest: _Sighting | None, status: Status, now: int
     ) -> None:
         alarm = self._alarm
         if kind is None and (alarm is not None or newest is not None):
@@ -187,8 +187,8 @@ class MarkObserver:
             return
         self._waiting = None
 
-    def _keep(self, kind: MarkKind, by: str, seen: _Seen, now: int) -> None:
-        frame = seen.frame
+    def _keep(self, kind: MarkKind, by: str, sighting: _Sighting, now: int) -> None:
+        frame = sighting.frame
         if self._marked == (frame.index, kind):
             self._count("repeated", f"frame {frame.index} is kept already")
             return
@@ -198,34 +198,36 @@ class MarkObserver:
             source=self._source,
             clip_ms=None if frame.clip_ns is None else frame.clip_ns / 1e6,
             delay_ms=round((now - frame.captured_ns) / 1e6, 1),
-            bundle=seen.identity,
+            bundle=sighting.identity,
         )
         self._keeper.keep(
             frame,
-            seen.result,
-            seen.view,
-            seen.status,
-            seen.identity,
+            sighting.result,
+            sighting.view,
+            sighting.status,
+            sighting.identity,
             asked_by=by,
             mark=mark,
-            point=seen.point,
+            point=sighting.point,
         )
 
-    def _tell(self) -> None:
-        for news in self._keeper.news():
-            self._telemetry.event(news.kind, detail=news.detail, frame=news.frame, mask=news.mask)
-            outcome = news.kind.partition("-")[2] or "kept"
+    def _report_outcomes(self) -> None:
+        for event in self._keeper.pop_events():
+            self._telemetry.event(
+                event.kind, detail=event.detail, frame=event.frame, mask=event.mask
+            )
+            outcome = event.kind.partition("-")[2] or "kept"
             if outcome == "kept":
                 self._warned.clear()
-                self._count(outcome, f"kept {news.detail}")
+                self._count(outcome, f"kept {event.detail}")
             elif outcome == "refused":
                 self._marked = None
-                self._count(outcome, f"not kept: {news.detail}")
-                self._warn(f"a mark was not kept: {news.detail}")
+                self._count(outcome, f"not kept: {event.detail}")
+                self._warn(f"a mark was not kept: {event.detail}")
             else:
                 self.counters[outcome] += 1
                 if outcome == "overdue":
-                    self._warn(f"an old mark cannot be removed: {news.detail}")
+                    self._warn(f"an old mark cannot be removed: {event.detail}")
 
     def _warn(self, text: str) -> None:
         """Log a reason once; figures at its end change, what stands before them does not."""

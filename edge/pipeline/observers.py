@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 EVERY_NS = 1_000_000_000
 
 _log = logging.getLogger(__name__)
-_TOLD = ("condemned", "passed-over", "exhausted", "unstarted")
-"""News of the supervisor that are for the operator, too."""
+_WARNED = ("condemned", "passed-over", "exhausted", "unstarted")
+"""Events of the supervisor that are for the operator, too."""
 
 
 class SupervisorObserver:
@@ -58,10 +58,10 @@ class SupervisorObserver:
         Raises:
             EdgeDifomError: No student is left for a finite source.
         """
-        for news in self._supervisor.news():
-            self._telemetry.event(news.kind, detail=news.detail)
-            if news.kind in _TOLD and not self._finite:
-                _log.warning("%s: %s", news.kind, news.detail)
+        for event in self._supervisor.pop_events():
+            self._telemetry.event(event.kind, detail=event.detail)
+            if event.kind in _WARNED and not self._finite:
+                _log.warning("%s: %s", event.kind, event.detail)
         if self._finite and self._supervisor.failure is not None:
             raise self._supervisor.failure
 
@@ -100,7 +100,7 @@ class CartObserver:
     ) -> None:
         self._link, self._telemetry, self._stop, self._pressed = link, telemetry, stop, pressed
         self._power: Condition | None = None
-        self._told = ""
+        self._link_event = ""
 
     def conditions(self) -> Iterable[Condition]:
         """Return BYPASS after the power supply failed."""
@@ -116,9 +116,9 @@ class CartObserver:
         )
         for event in self._link.events():
             self._telemetry.event(f"cart-{event.kind}", detail=event.detail)
-            if event.kind != self._told and event.kind in ("link-down", "link-up"):
-                told, self._told = self._told, event.kind
-                if event.kind == "link-down" or told:
+            if event.kind != self._link_event and event.kind in ("link-down", "link-up"):
+                earlier, self._link_event = self._link_event, event.kind
+                if event.kind == "link-down" or earlier:
                     _log.warning("cart: %s: %s", event.kind, event.detail)
             if isinstance(event, PedalEvent):
                 if event.pressed and self._pressed is not None:
@@ -133,7 +133,7 @@ class WatchdogObserver:
     """Pings the service manager, only when the loop makes progress."""
 
     def __init__(self, watchdog: Watchdog) -> None:
-        self._watchdog, self._shown = watchdog, ""
+        self._watchdog, self._last_text = watchdog, ""
 
     def conditions(self) -> Iterable[Condition]:
         """Nothing."""
@@ -142,10 +142,10 @@ class WatchdogObserver:
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
         """Ping; the first ping also reports that the device is ready."""
         self._watchdog.ping()
-        shown = str(status.state) if status.kind is None else f"{status.state} {status.kind}"
-        if shown != self._shown:
-            self._watchdog.status(shown)
-            self._shown = shown
+        text = str(status.state) if status.kind is None else f"{status.state} {status.kind}"
+        if text != self._last_text:
+            self._watchdog.status(text)
+            self._last_text = text
 
 
 class SignalLock(Protocol):

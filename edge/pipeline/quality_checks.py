@@ -75,18 +75,18 @@ def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
 def measure_colors(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, float]:
     """Return the share of the view with a known color, and its shares of mucosa and of gray."""
     bright = cv2.compare(picture.bright, COLORED, cv2.CMP_GT)
-    told = cv2.bitwise_and(
+    judgeable = cv2.bitwise_and(
         cv2.bitwise_and(bright, mask), cv2.compare(picture.green, WHITE, cv2.CMP_LT)
     )
-    cells = max(1, cv2.countNonZero(told))
+    cells = max(1, cv2.countNonZero(judgeable))
     redness = cv2.subtract(picture.red, cv2.max(picture.green, picture.blue))
-    mucosa = cv2.bitwise_and(cv2.compare(redness, CHROMA, cv2.CMP_GT), told)
+    mucosa = cv2.bitwise_and(cv2.compare(redness, CHROMA, cv2.CMP_GT), judgeable)
     darkest = cv2.min(picture.red, cv2.min(picture.green, picture.blue))
     gray = cv2.bitwise_and(
-        cv2.compare(cv2.subtract(picture.bright, darkest), COLOR_SPREAD, cv2.CMP_LT), told
+        cv2.compare(cv2.subtract(picture.bright, darkest), COLOR_SPREAD, cv2.CMP_LT), judgeable
     )
-    whole = max(1, cv2.countNonZero(mask))
-    return cells / whole, cv2.countNonZero(mucosa) / cells, cv2.countNonZero(gray) / cells
+    total = max(1, cv2.countNonZero(mask))
+    return cells / total, cv2.countNonZero(mucosa) / cells, cv2.countNonZero(gray) / cells
 
 
 def _detail(green: ImageU8, lit: ImageU8) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annot
 if TYPE_CHECKING:
     from edge.frame import Frame, Result
 
-_KEPT = 20_000
+_MAX_VALUES = 20_000
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -62,12 +62,12 @@ class _Newest:
     """The newest 20,000 values, in memory that is allocated at once."""
 
     def __init__(self) -> None:
-        self._values = np.full(_KEPT, math.nan)
+        self._values = np.full(_MAX_VALUES, math.nan)
         self._count = 0
 
     def add(self, value: float) -> None:
         """Add a value, which replaces the oldest one."""
-        self._values[self._count % _KEPT] = value
+        self._values[self._count % _MAX_VALUES] = value
         self._count += 1
 
     def quantiles(self) -> Quantiles:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from edge.bundle.manifest import Output
     from edge.frame import Box, Frame, ImageU8, Region, Result
 
-WHOLE = 256
+FULL_WEIGHT = 256
 """Weight at which a new score map stays unchanged."""
 
 LINK = 0.2
@@ -72,7 +72,7 @@ class Smoothing:
     of: int = 6
     least_ms: float = 130.0
     gap: int = 10
-    weight: int = WHOLE
+    weight: int = FULL_WEIGHT
     reach: int = 2
 
     def __post_init__(self) -> None:
@@ -86,9 +86,9 @@ class Smoothing:
                 expected="1 <= seen <= of <= 64, gap and least_ms >= 0, reach of 0 to 32 cells",
                 got=f"{self}",
             )
-        if not 1 <= self.weight <= WHOLE:
+        if not 1 <= self.weight <= FULL_WEIGHT:
             raise UsageError(
-                "the weight is not usable", expected=f"1 to {WHOLE}", got=f"{self.weight}"
+                "the weight is not usable", expected=f"1 to {FULL_WEIGHT}", got=f"{self.weight}"
             )
 
     def delay_ms(self, fps: float) -> float:
@@ -132,7 +132,7 @@ class Smoother:
     ) -> None:
         self._fps = fps
         self.settings = settings or Smoothing()
-        if self.settings.weight < WHOLE and output is None:
+        if self.settings.weight < FULL_WEIGHT and output is None:
             raise UsageError(
                 "smoothing of score maps needs the output of the manifest",
                 expected="threshold, minimum region",
@@ -160,18 +160,24 @@ class Smoother:
             # The cells of earlier score maps cover a different part of the frame.
             self._part, self._mean = result.part, None
         self._looked_ns = now
-        found = result.regions
-        if self.settings.weight < WHOLE and self._output is not None and result.scores is not None:
+        candidates = result.regions
+        if (
+            self.settings.weight < FULL_WEIGHT
+            and self._output is not None
+            and result.scores is not None
+        ):
             output, size = self._output(), (frame.image.shape[0], frame.image.shape[1])
             lowered = self._lower(result.scores)
-            kept = regions(lowered, size, output.point, part=result.part)
+            lowered_regions = regions(lowered, size, output.point, part=result.part)
             # Keep to the caller's regions: it may have removed those outside the view.
-            found = tuple(
-                region for region in kept if any(overlap(region.box, one.box) for one in found)
+            candidates = tuple(
+                region
+                for region in lowered_regions
+                if any(overlap(region.box, one.box) for one in candidates)
             )
-        shown, self._tracks = self._follow(found, now, self._tracks)
+        confirmed, self._tracks = self._follow(candidates, now, self._tracks)
         boxes, self._box_tracks = self._follow(result.boxes, now, self._box_tracks)
-        return replace(result, regions=shown, boxes=boxes, mask_area=mask_area(shown))
+        return replace(result, regions=confirmed, boxes=boxes, mask_area=mask_area(confirmed))
 
     def _lower(self, scores: ImageU8) -> ImageU8:
         """Lower the scores where earlier frames had no scores nearby.
@@ -179,7 +185,7 @@ class Smoother:
         The earlier mean is first moved as close to the new score as its values within `reach`
         allow, so that moving regions are not smeared.
         """
-        mean, weight = self._mean, self.settings.weight / WHOLE
+        mean, weight = self._mean, self.settings.weight / FULL_WEIGHT
         if mean is None or mean.shape != scores.shape:
             mean = scores
         cell = np.ones((2 * self.settings.reach + 1,) * 2, np.uint8)
@@ -188,20 +194,22 @@ class Smoother:
         return cast("ImageU8", cv2.min(scores, self._mean))
 
     def _follow(
-        self, found: Sequence[Region], now: int, tracks: list[_Track]
+        self, candidates: Sequence[Region], now: int, tracks: list[_Track]
     ) -> tuple[tuple[Region, ...], list[_Track]]:
         """Link regions to tracks; return those that may be shown, in order, and all tracks."""
         owners: list[_Track] = []
-        for region in found:
+        for region in candidates:
             ranked = [(track.rank(region.box), track) for track in tracks]
             rank, best = max(ranked, key=lambda pair: pair[0], default=((False,), None))
             owners.append(best if best is not None and rank[0] else _Track([region.box], now))
-        known = {id(track) for track in tracks}
-        tracks = tracks + [track for track in owners if id(track) not in known]
+        track_ids = {id(track) for track in tracks}
+        tracks = tracks + [track for track in owners if id(track) not in track_ids]
         settings, window = self.settings, (1 << self.settings.of) - 1
         for track in tracks:
             here = [
-                region.box for region, owner in zip(found, owners, strict=True) if owner is track
+                region.box
+                for region, owner in zip(candidates, owners, strict=True)
+                if owner is track
             ]
             track.boxes = here or track.boxes
             track.missed = 0 if here else track.missed + 1
@@ -211,8 +219,10 @@ class Smoother:
                 and now - track.begun_ns >= settings.least_ms * 1e6
             ):
                 track.shown = True
-        shown = tuple(region for region, owner in zip(found, owners, strict=True) if owner.shown)
-        return shown, [
+        confirmed = tuple(
+            region for region, owner in zip(candidates, owners, strict=True) if owner.shown
+        )
+        return confirmed, [
             track
             for track in tracks
             if (track.missed <= settings.gap if track.shown else track.history)

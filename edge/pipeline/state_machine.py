@@ -75,8 +75,8 @@ class StateMachine:
             and now - self._degraded_ns < self._recovery_ns
         ):
             return self._status
-        held = self._status
+        current = self._status
         status = Status(state, reason, now)
-        if (status.state, status.kind) != (held.state, held.kind):
+        if (status.state, status.kind) != (current.state, current.kind):
             self._status = status
         return self._status

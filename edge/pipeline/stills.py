@@ -48,12 +48,12 @@ class StillObserver:
         keeper: StillKeeper,
         telemetry: Telemetry,
         *,
-        asked: threading.Event,
+        requested: threading.Event,
         view: Callable[[], View | None],
         supervisor: Supervisor,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._keeper, self._telemetry, self._asked = keeper, telemetry, asked
+        self._keeper, self._telemetry, self._requested = keeper, telemetry, requested
         self._view, self._supervisor, self._clock = view, supervisor, clock
         self._by, self._until_ns = "", 0
         self.counters: Counter[str] = Counter(kept=0, refused=0)
@@ -88,8 +88,8 @@ class StillObserver:
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
         """Keep the frame if a still was requested; refuse the request after a long wait."""
-        if self._asked.is_set():
-            self._asked.clear()
+        if self._requested.is_set():
+            self._requested.clear()
             self.ask("signal")
         if self._by and frame is not None and result is not None:
             bundle = self._supervisor.bundle
@@ -102,6 +102,8 @@ class StillObserver:
         self._notify()
 
     def _notify(self) -> None:
-        for news in self._keeper.news():
-            self.counters["kept" if news.kind == "still" else "refused"] += 1
-            self._telemetry.event(news.kind, detail=news.detail, frame=news.frame, mask=news.mask)
+        for event in self._keeper.pop_events():
+            self.counters["kept" if event.kind == "still" else "refused"] += 1
+            self._telemetry.event(
+                event.kind, detail=event.detail, frame=event.frame, mask=event.mask
+            )

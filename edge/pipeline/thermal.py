@@ -99,11 +99,11 @@ class ThermalMonitor:
         level, celsius = self._level, self.celsius
         if not level:
             return ()
-        shown = "unknown" if celsius is None else f"{celsius:.0f} C"
+        temperature = "unknown" if celsius is None else f"{celsius:.0f} C"
         if level == 1:
-            warm = Reason(ReasonKind.WARM, f"{shown}, every second frame")
+            warm = Reason(ReasonKind.WARM, f"{temperature}, every second frame")
             return (Condition(State.DEGRADED, warm),)
-        return (Condition(State.BYPASS, Reason(ReasonKind.HOT, shown)),)
+        return (Condition(State.BYPASS, Reason(ReasonKind.HOT, temperature)),)
 
 
 def _is_number(text: str) -> bool:

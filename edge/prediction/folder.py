@@ -81,9 +81,9 @@ def find_images(folder: Path) -> list[Path]:
             f"{folder} holds no image",
             expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
         )
-    named: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in images:
-        first = named.setdefault(path.stem, path)
+        first = by_stem.setdefault(path.stem, path)
         if first is not path:
             raise DataError(
                 f"{first.name} and {path.name} would share the mask {path.stem}.png",
@@ -128,10 +128,10 @@ def predict_folder(
                 except DataError as error:
                     unreadable[path.name] = error.got or error.what
                 else:
-                    found = predictor.predict(image)
-                    if found.reason is None:
-                        _write_mask(folder / MASKS / f"{path.stem}.png", found)
-                    rows.append(_Row(path.name, (image.shape[0], image.shape[1]), found))
+                    prediction = predictor.predict(image)
+                    if prediction.reason is None:
+                        _write_mask(folder / MASKS / f"{path.stem}.png", prediction)
+                    rows.append(_Row(path.name, (image.shape[0], image.shape[1]), prediction))
                 bar.update()
         if not rows:
             raise DataError("no image could be read", got=next(iter(unreadable.values()), ""))
@@ -150,9 +150,9 @@ def predict_folder(
     )
 
 
-def _write_mask(path: Path, found: Prediction) -> None:
-    done, data = cv2.imencode(".png", found.mask)
-    assert done, f"no PNG of {found.mask.shape}"
+def _write_mask(path: Path, prediction: Prediction) -> None:
+    done, data = cv2.imencode(".png", prediction.mask)
+    assert done, f"no PNG of {prediction.mask.shape}"
     atomic_write(path, data.tobytes(), mode=PRIVATE_FILE)
 
 
@@ -202,18 +202,18 @@ def _table(rows: Sequence[_Row], unreadable: dict[str, str]) -> str:
     table.writerow(["name", "width", "height", "regions", "area", "score", "reason"])
     for row in rows:
         height, width = row.size
-        found = row.found
-        judged = found.reason is None
-        score = max((region.score for region in found.regions), default=0.0)
+        prediction = row.found
+        judged = prediction.reason is None
+        score = max((region.score for region in prediction.regions), default=0.0)
         table.writerow(
             [
                 row.name,
                 width,
                 height,
-                len(found.regions) if judged else "",
-                f"{found.area:.6f}" if judged else "",
+                len(prediction.regions) if judged else "",
+                f"{prediction.area:.6f}" if judged else "",
                 f"{score:.4f}" if judged else "",
-                found.reason or "",
+                prediction.reason or "",
             ]
         )
     for name, reason in unreadable.items():

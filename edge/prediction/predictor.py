@@ -87,15 +87,15 @@ class Predictor:
         view = estimate(image)  # refuses an array that is not an image
         frame = Frame(0, image, time.monotonic_ns())
         manifest = self.bundle.manifest
-        found = restrict(analyze(frame, self.engine, manifest, view=view), view)
+        result = restrict(analyze(frame, self.engine, manifest, view=view), view)
         size = (image.shape[0], image.shape[1])
         mask: ImageU8 = np.zeros(size, np.uint8)
         scores = None
-        if found.scores is not None:
-            scores = found.scores.copy()  # the engine reuses its memory
+        if result.scores is not None:
+            scores = result.scores.copy()  # the engine reuses its memory
             labels = region_labels(
-                scores, found.regions, size, manifest.output.threshold, found.part
+                scores, result.regions, size, manifest.output.threshold, result.part
             )
             mask = cv2.compare(labels, 0, cv2.CMP_GT)
-        reason = None if found.reason is None else str(found.reason)
-        return Prediction(mask, found.regions, found.mask_area, scores, reason)
+        reason = None if result.reason is None else str(result.reason)
+        return Prediction(mask, result.regions, result.mask_area, scores, reason)

@@ -67,7 +67,7 @@ class Presenter:
         self._drawing = LayerDrawing()
         self._news_ns: int | None = None
         self._reopened_ns = 0
-        self._shown: tuple[object, ...] = ()
+        self._drawn_key: tuple[object, ...] = ()
         self._snapshot: Snapshot | None = None
         self._size = screen.size
 
@@ -103,23 +103,23 @@ class Presenter:
         if snapshot.valid_until_ns and now >= snapshot.valid_until_ns:
             reason = Reason.parse(snapshot.reason) or NO_FRAME
             return self._show_reason(reason, Status(snapshot.state, reason, 0))
-        shown = ("slot", snapshot.number, snapshot.done_ns, self._screen.size)
-        if shown == self._shown:
+        key = ("slot", snapshot.number, snapshot.done_ns, self._screen.size)
+        if key == self._drawn_key:
             return False
         self._size = snapshot.overlay.shape[1], snapshot.overlay.shape[0]
-        self._show(shown, snapshot.overlay, snapshot.picture)
+        self._show(key, snapshot.overlay, snapshot.picture)
         return True
 
     def _show_reason(self, reason: Reason, status: Status | None) -> bool:
         """Show a reason instead of an overlay; the status is None if there is no writer."""
-        shown = ("reason", reason, status, self._screen.size)
-        if shown == self._shown:
+        key = ("reason", reason, status, self._screen.size)
+        if key == self._drawn_key:
             return False
         result = Result(None, (), 0.0, reason)
         layer = self._drawing.layer((self._size[1], self._size[0]), result, status)
-        self._show(shown, cv2.cvtColor(layer, cv2.COLOR_BGRA2RGBA), None)
+        self._show(key, cv2.cvtColor(layer, cv2.COLOR_BGRA2RGBA), None)
         return True
 
-    def _show(self, shown: tuple[object, ...], layer: ImageU8, picture: ImageU8 | None) -> None:
+    def _show(self, key: tuple[object, ...], layer: ImageU8, picture: ImageU8 | None) -> None:
         self._screen.show(compose(layer, picture, self._options, self._screen.size))
-        self._shown = shown
+        self._drawn_key = key

@@ -113,8 +113,8 @@ class WindowSink(ShmSink):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        shown = (str(self.segment), "--look", str(self._display), "--parent", str(os.getpid()))
-        self.keeper = Keeper(python_command("edge.presenter", *shown))
+        arguments = (str(self.segment), "--look", str(self._display), "--parent", str(os.getpid()))
+        self.keeper = Keeper(python_command("edge.presenter", *arguments))
         return self
 
     def __exit__(

@@ -57,10 +57,10 @@ class Scale(NamedTuple):
             return _round_values(self.low, self.high)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-            found = [f * 10.0**e for e in range(first, last + 1) for f in factors]
-            found = [value for value in found if self.low <= value <= self.high]
-            if len(found) >= 3:
-                return found[:: 1 + len(found) // 9]
+            values = [f * 10.0**e for e in range(first, last + 1) for f in factors]
+            values = [value for value in values if self.low <= value <= self.high]
+            if len(values) >= 3:
+                return values[:: 1 + len(values) // 9]
         return _round_values(self.low, self.high)
 
 

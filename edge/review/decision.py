@@ -63,13 +63,13 @@ class Decision(Strict, frozen=True, kw_only=True):
     version: str
 
 
-def decide(still: Still, verdict: Verdict, drawn: bytes | None = None) -> Decision:
+def decide(still: Still, verdict: Verdict, drawing: bytes | None = None) -> Decision:
     """Make a decision about a still.
 
     Args:
         still: The still.
         verdict: What it is.
-        drawn: PNG of a drawn mask, of the size of the frame, set where it is opaque, or bright if
+        drawing: PNG of a drawn mask, of the size of the frame, set where it is opaque, or bright if
             it has no alpha; only for a polyp. None accepts the found mask.
 
     Raises:
@@ -77,16 +77,16 @@ def decide(still: Still, verdict: Verdict, drawn: bytes | None = None) -> Decisi
     """
     mask = None
     if verdict is Verdict.POLYP:
-        if drawn is not None:
-            mask = black_outside(decode_drawn(drawn, still.record.size), still.view)
-        held = still.mask if mask is None else mask
-        if held is None or not held.any():
+        if drawing is not None:
+            mask = black_outside(decode_drawn(drawing, still.record.size), still.view)
+        mask_to_keep = still.mask if mask is None else mask
+        if mask_to_keep is None or not mask_to_keep.any():
             raise UsageError(
                 "a polyp needs a mask inside the field of view",
                 expected="a mask that was found, or one that is drawn",
                 hint="draw the outline, or decide that the frame is clean",
             )
-    elif drawn is not None:
+    elif drawing is not None:
         raise UsageError("only a polyp has a mask", expected=f"verdict {Verdict.POLYP}")
     return Decision(
         verdict=verdict,
@@ -172,15 +172,15 @@ def decode_drawn(data: bytes, size: tuple[int, int]) -> ImageU8:
         UsageError: It is no PNG of that size.
     """
     head = _PNG.match(data)
-    given = struct.unpack(">II", head[1])[::-1] if head else None
+    png_size = struct.unpack(">II", head[1])[::-1] if head else None
     pixels = None
-    if given == size:
+    if png_size == size:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8:
         raise UsageError(
             "the drawn mask does not fit its frame",
             expected=f"a PNG of {size[1]}x{size[0]} pixels with 8 bits",
-            got=f"{given[1]}x{given[0]} pixels" if given else "no PNG",
+            got=f"{png_size[1]}x{png_size[0]} pixels" if png_size else "no PNG",
         )
     strength = pixels if pixels.ndim == 2 else pixels[..., -1 if pixels.shape[2] == 4 else 0]
     return np.where(strength >= _HALF, 255, 0).astype(np.uint8)

@@ -127,8 +127,8 @@ def _limit(grants: Grants) -> None:
     if grants.memory_mb is not None:
         # What is private and writable counts. Address space would be the wrong measure: the C
         # library reserves much of it for each thread.
-        held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-        limits[resource.RLIMIT_DATA] = held + (grants.memory_mb << 20)
+        data_bytes = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        limits[resource.RLIMIT_DATA] = data_bytes + (grants.memory_mb << 20)
     for what, most in limits.items():
         _, hard = resource.getrlimit(what)
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -137,8 +137,8 @@ def _limit(grants: Grants) -> None:
 
 def _filter(machine: str, *, drivers: bool) -> None:
     code = (drivers_filter if drivers else closed_filter)(machine, os.getpid())
-    held = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(held))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     flags = _ALL_THREADS | _SPECULATION
     other = call(_SECCOMP[machine], _SET_FILTER, flags, ctypes.c_char_p(program))
     if other:

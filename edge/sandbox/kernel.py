@@ -27,8 +27,8 @@ def call(number: int, *arguments: Any) -> int:
     """
     syscall = _libc().syscall
     syscall.restype = ctypes.c_long
-    given = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    result: int = syscall(ctypes.c_long(number), *given)
+    words = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    result: int = syscall(ctypes.c_long(number), *words)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

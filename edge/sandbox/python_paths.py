@@ -19,9 +19,9 @@ def python_paths() -> list[str]:
     """
     package = Path(edge.__file__).parent
     inside = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages()]
-    found = [*_SYSTEM, str(package)]
+    paths = [*_SYSTEM, str(package)]
     for prefix in dict.fromkeys(inside[:3]):
-        found += [f"{prefix}/{name}" for name in ("lib", "lib64", "pyvenv.cfg")]
-    found += inside[3:]
-    found += [path for path in sys.path if path and Path(path) != package.parent]
-    return list(dict.fromkeys(found))
+        paths += [f"{prefix}/{name}" for name in ("lib", "lib64", "pyvenv.cfg")]
+    paths += inside[3:]
+    paths += [path for path in sys.path if path and Path(path) != package.parent]
+    return list(dict.fromkeys(paths))

@@ -110,12 +110,12 @@ class SegmentReader:
         except OSError:
             return self.is_open
         try:
-            found = os.fstat(handle)
-            if self._memory is not None and (found.st_dev, found.st_ino) == self._identity:
+            info = os.fstat(handle)
+            if self._memory is not None and (info.st_dev, info.st_ino) == self._identity:
                 return True
-            if found.st_size >= HEADER.itemsize:
-                self._map(handle, found.st_size)
-                self._identity = (found.st_dev, found.st_ino)
+            if info.st_size >= HEADER.itemsize:
+                self._map(handle, info.st_size)
+                self._identity = (info.st_dev, info.st_ino)
         except (OSError, ValueError):
             return self.is_open
         finally:
@@ -191,8 +191,8 @@ class SegmentReader:
         scores = (
             _part(slot, head, "scores_at", (rows, columns)) if rows and columns and pixels else None
         )
-        shown = flags & HAS_PICTURE and pixels
-        picture = _part(slot, head, "picture_at", (height, width, 3)) if shown else None
+        has_picture = flags & HAS_PICTURE and pixels
+        picture = _part(slot, head, "picture_at", (height, width, 3)) if has_picture else None
         if overlay is None or regions is None or int(head["state"]) not in STATES:
             return None
         boxes = regions.view(REGION).reshape(count)

@@ -89,7 +89,7 @@ class ShmSink(BaseSink):
         self._live = options.live
         self._writer: SegmentWriter | None = None
         self._size = _BEFORE_FRAMES
-        self._shown: tuple[State, ReasonKind | None] | None = None
+        self._published_status: tuple[State, ReasonKind | None] | None = None
         self._mask_shown = False
         self._valid_until = 0
         self._retry_ns = 0
@@ -160,7 +160,7 @@ class ShmSink(BaseSink):
                 cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB, dst=slot.picture(height, width))
                 slot.head["flags"] |= HAS_PICTURE
         self._mask_shown = drawable
-        self._shown = None
+        self._published_status = None
 
     def notify(self, status: Status) -> None:
         """Publish a heartbeat, and remove an overlay that may no longer be shown."""
@@ -169,7 +169,7 @@ class ShmSink(BaseSink):
             return
         over = self._clock() >= self._valid_until
         forbidden = self._mask_shown and status.state not in _MASK_ALLOWED
-        if (over or forbidden) and self._shown != (status.state, status.kind):
+        if (over or forbidden) and self._published_status != (status.state, status.kind):
             self._publish_status()
         else:
             self._writer.alive()
@@ -181,7 +181,7 @@ class ShmSink(BaseSink):
             self._head(slot, without_frame(self.status), 0)
             slot.head["frame_index"] = slot.head["captured_ns"] = 0
         self._mask_shown = False
-        self._shown = self.status.state, self.status.kind
+        self._published_status = self.status.state, self.status.kind
 
     def _head(self, slot: Slot, result: Result, flags: int) -> None:
         """Fill in the header, the regions and the overlay."""

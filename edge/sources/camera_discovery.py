@@ -74,17 +74,17 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
     Raises:
         NoCameraError: There is no such camera; the error lists those that are present.
     """
-    found = find_cameras(root)
+    cameras = find_cameras(root)
     if not device:
-        if not found:
+        if not cameras:
             raise NoCameraError(
                 "no camera gives a picture",
                 expected="a V4L2 device that delivers frames",
                 got="no /dev/video* on this machine",
-                hint=choices(found),
+                hint=choices(cameras),
             )
-        return found
-    for camera in found:
+        return cameras
+    for camera in cameras:
         if device in (*camera.ids, *camera.paths):
             return [camera]
     node = f"/dev/video{device}" if device.isdecimal() else device
@@ -93,11 +93,11 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
         raise NoCameraError(
             f"there is no camera {device}",
             expected="a path such as /dev/video0, its number, or a name under /dev/v4l/by-id",
-            got=f"found: {', '.join(map(str, found)) or 'no /dev/video* on this machine'}",
-            hint=choices(found),
+            got=f"found: {', '.join(map(str, cameras)) or 'no /dev/video* on this machine'}",
+            hint=choices(cameras),
         )
     actual = path.resolve()
-    return [camera for camera in found if Path(camera.node) == actual] or [
+    return [camera for camera in cameras if Path(camera.node) == actual] or [
         Camera(str(path), "unnamed", ())
     ]
 
@@ -109,16 +109,16 @@ def open_trouble(node: str) -> str:
     except PermissionError:
         return "no permission (add the user to the group `video`)"
     except OSError as error:
-        known = {errno.EBUSY: "busy: a different program uses it", errno.ENOENT: "no such device"}
-        known |= dict.fromkeys((errno.ENXIO, errno.ENODEV), "no such device behind this node")
-        return known.get(error.errno or 0) or error.strerror or str(error)
+        texts = {errno.EBUSY: "busy: a different program uses it", errno.ENOENT: "no such device"}
+        texts |= dict.fromkeys((errno.ENXIO, errno.ENODEV), "no such device behind this node")
+        return texts.get(error.errno or 0) or error.strerror or str(error)
     return ""
 
 
-def choices(found: list[Camera]) -> str:
+def choices(cameras: list[Camera]) -> str:
     """Return a hint that lists the cameras which can be chosen."""
-    if found:
-        return f"choose one of: {', '.join(map(str, found))}"
+    if cameras:
+        return f"choose one of: {', '.join(map(str, cameras))}"
     return "plug in a camera (docker run needs --device /dev/video0), or use the source synthetic:"
 
 

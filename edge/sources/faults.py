@@ -89,8 +89,8 @@ class Timetable:
             )
             for turn in turns
         ]
-        found = [fault for fault in (*self._faults, *cycle) if fault.begin_s < seconds]
-        return sorted(found, key=lambda fault: fault.begin_s)
+        faults = [fault for fault in (*self._faults, *cycle) if fault.begin_s < seconds]
+        return sorted(faults, key=lambda fault: fault.begin_s)
 
 
 def read_faults(text: str) -> tuple[Fault, ...]:
@@ -99,7 +99,7 @@ def read_faults(text: str) -> tuple[Fault, ...]:
     Raises:
         ValueError: The text is not such a list.
     """
-    found = []
+    faults = []
     for part in filter(None, text.split(",")):
         kind, _, times = part.partition("@")
         begin, _, end = times.partition("-")
@@ -111,8 +111,8 @@ def read_faults(text: str) -> tuple[Fault, ...]:
             raise ValueError(f"{_FORMS}; kinds: {', '.join(FAULTS)}")
         if not 0 <= fault.begin_s < fault.end_s:
             raise ValueError(_FORMS)
-        found.append(fault)
-    return tuple(found)
+        faults.append(fault)
+    return tuple(faults)
 
 
 def refuse_frame(kind: str, watch: StallWatch) -> None:
@@ -150,7 +150,7 @@ def spoil(image: ImageU8, kind: str, memory: BufferPool) -> ImageU8:
         return memory.copy(image[::2, ::2])
     if kind not in ("black", "overexposed", "blur", "fov", "text"):
         return image
-    spoilt = memory.take(image.shape)
+    spoilt = memory.allocate(image.shape)
     if kind in ("black", "overexposed"):
         spoilt.fill(3 if kind == "black" else 254)
     elif kind == "blur":

@@ -30,7 +30,7 @@ _PLANAR = {"NV12": cv2.COLOR_YUV2BGR_NV12, "I420": cv2.COLOR_YUV2BGR_I420}
 LAYOUTS = ("BGR", *_PACKED, *_PLANAR)
 """Raw layouts that `to_bgr` reads."""
 
-_NAMED = {"bt601": (2, 4), "bt709": (2, 3), "smpte240m": (2, 5), "sRGB": (1, 1)}
+_COLORIMETRY = {"bt601": (2, 4), "bt709": (2, 3), "smpte240m": (2, 5), "sRGB": (1, 1)}
 _LUMA = {3: (0.2126, 0.0722), 4: (0.299, 0.114), 5: (0.212, 0.087)}
 """Matrix number to weights of red and blue in luma (BT.709, BT.601, SMPTE 240M)."""
 _BT601 = 4
@@ -66,13 +66,13 @@ class VideoFormat:
     def from_caps(cls, structure: Any) -> VideoFormat:
         """Read the first structure (a `Gst.Structure`) of negotiated caps."""
         (_, width), (_, height) = structure.get_int("width"), structure.get_int("height")
-        known, numerator, denominator = structure.get_fraction("framerate")
+        has_rate, numerator, denominator = structure.get_fraction("framerate")
         raw = structure.get_name() == "video/x-raw"
         return cls(
             layout=structure.get_string("format") or "" if raw else "JPEG",
             width=width,
             height=height,
-            fps=numerator / denominator if known and numerator > 0 else None,
+            fps=numerator / denominator if has_rate and numerator > 0 else None,
             scan=structure.get_string("interlace-mode") or "progressive",
             colorimetry=structure.get_string("colorimetry") or "",
         )
@@ -111,7 +111,7 @@ class VideoFormat:
 
     def _colorimetry(self) -> tuple[bool, int]:
         """Return whether the range is full, and the matrix; undeclared, the height decides."""
-        numbers = _NAMED.get(self.colorimetry)
+        numbers = _COLORIMETRY.get(self.colorimetry)
         if numbers is None:
             parts = self.colorimetry.split(":")
             numbers = (
@@ -156,10 +156,10 @@ def to_bgr(
         stride = (3 * width + 3) // 4 * 4
         rows: ImageU8 = pixels.reshape(height, stride)[:, : 3 * width].reshape(height, width, 3)
         return rows
-    matrix, room = pictures.matrix(), memory.take((height, width, 3))
+    matrix, room = pictures.matrix(), memory.allocate((height, width, 3))
     if matrix is not None:
         # Correcting the BGR of BT.601 instead would clip strong reds first.
-        chroma = memory.take((height, width // 2, 6))
+        chroma = memory.allocate((height, width // 2, 6))
         return cast(
             "ImageU8", cv2.transform(_full_chroma(pixels, pictures, chroma), matrix, dst=room)
         )

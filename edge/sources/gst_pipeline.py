@@ -128,7 +128,7 @@ class Pipeline:
         self._live = self._monotonic = False
         self._caps: Any = None
         self._of_caps: VideoFormat
-        self._held: Any = None
+        self._next_sample: Any = None
         self._signal_ns = 0
         self._signal: Reason | None = None
         self._last: tuple[int | None, int | None] = (None, None)
@@ -179,10 +179,10 @@ class Pipeline:
                 got=refused.detail,
                 hint=f"set the device to another format, or apt-get install {PACKAGES}",
             )
-        self.format, self._held = pictures, sample
+        self.format, self._next_sample = pictures, sample
         self.stamped = self._stamp(sample) is not None
         self._stall.pace(pictures.fps)
-        self._stall.seen()
+        self._stall.note_frame()
 
     def read(self) -> Picture | None:
         """Return the newest image, or None at the end.
@@ -196,14 +196,14 @@ class Pipeline:
         self._require_open()
         self._listen()
         self._count_flow()
-        sample = self._pull(0) or self._held
-        self._held = None
+        sample = self._pull(0) or self._next_sample
+        self._next_sample = None
         if sample is None:
             sample = self._pull(min(max(self._stall.left_s(), 0.005), _SLICE_S))
         if sample is None:
             self._explain_silence()
             return None
-        self._stall.seen()
+        self._stall.note_frame()
         pictures = self._format_of(sample)
         if not pictures.readable:
             caps = self._gst.Caps.from_string("video/x-raw,format=BGR")
@@ -212,7 +212,7 @@ class Pipeline:
         if reason := pictures.refusal() or self._signal_problem():
             raise Interruption(State.NO_SIGNAL, reason)
         if not pictures.same_pictures(self.format):
-            before, self.format, self._held = self.format, pictures, sample
+            before, self.format, self._next_sample = self.format, pictures, sample
             self._counters["format"] += 1
             self._stall.pace(pictures.fps)
             changed = Reason(ReasonKind.FORMAT, f"{before} became {pictures}")
@@ -227,7 +227,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the pipeline; a thread that hangs in a driver is abandoned after 2 s."""
-        running, self.running, self._held, self._caps = self.running, None, None, None
+        running, self.running, self._next_sample, self._caps = self.running, None, None, None
         if running is None:
             return
         probe, self._probe = self._probe, None
@@ -423,7 +423,7 @@ class Pipeline:
             elif kind == "good":
                 self._damage.good()
             else:
-                self._stall.seen()
+                self._stall.note_frame()
                 self._damage.damaged("its buffer is flagged")
 
 

@@ -213,9 +213,9 @@ class GstCameraSource(PipelineSource):
         super().__init__(f"camera {device or '(first that works)'}", **settings)
         self._device, self._root = device, root
         self._node = ""
-        wanted = [f"width={width}" if width else "", f"height={height}" if height else ""]
-        wanted.append(f"framerate={_fraction(fps)}" if fps else "")
-        self._wanted = "".join(f",{field}" for field in wanted if field)
+        fields = [f"width={width}" if width else "", f"height={height}" if height else ""]
+        fields.append(f"framerate={_fraction(fps)}" if fps else "")
+        self._requested = "".join(f",{field}" for field in fields if field)
         self._probe: SignalProbe | None = None
         self._number: int | None = None
 
@@ -239,7 +239,7 @@ class GstCameraSource(PipelineSource):
 
     def _attempts(self) -> Sequence[str]:
         kinds = (("video/x-raw", raw_tail()), ("image/jpeg", jpeg_tail()))
-        return [f"v4l2src name=origin ! {kind}{self._wanted} ! {tail}" for kind, tail in kinds]
+        return [f"v4l2src name=origin ! {kind}{self._requested} ! {tail}" for kind, tail in kinds]
 
     def _signal_problem(self) -> Reason | None:
         return None if self._probe is None else self._probe.signal_problem()

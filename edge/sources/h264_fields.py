@@ -91,19 +91,19 @@ class H264Fields:
         sequence = self._sequences.get(self._pictures.get(bits.golomb(), -1))
         if sequence is None:
             return False
-        told = _told(timing, sequence) if sequence.structured and timing else None
+        field_count = _counted_fields(timing, sequence) if sequence.structured and timing else None
         if sequence.frames_only:
-            return bool(told)
+            return bool(field_count)
         if sequence.planes:
             bits.read(2)
         bits.read(sequence.number_bits)
         fields = bool(bits.read(1))
-        if told is not None:
-            return told or fields
+        if field_count is not None:
+            return field_count or fields
         return fields or sequence.adaptive
 
 
-def _told(timing: bytes, sequence: _Sequence) -> bool | None:
+def _counted_fields(timing: bytes, sequence: _Sequence) -> bool | None:
     """Return what a picture timing message says, None if it leaves it open."""
     bits = Bits(timing)
     bits.read(sequence.delay_bits)
@@ -120,15 +120,15 @@ def _told(timing: bytes, sequence: _Sequence) -> bool | None:
 
 def _configured(header: bytes) -> list[bytes]:
     """Return the parameter sets of a decoder configuration record (ISO/IEC 14496-15)."""
-    found, at = [], 6
+    units, at = [], 6
     for count in (header[5] & 0x1F if len(header) > 5 else 0, None):
         if count is None:
             count, at = (header[at] if at < len(header) else 0), at + 1
         for _ in range(count):
             length = int.from_bytes(header[at : at + 2], "big")
-            found.append(header[at + 2 : at + 2 + length])
+            units.append(header[at + 2 : at + 2 + length])
             at += 2 + length
-    return [unit for unit in found if unit]
+    return [unit for unit in units if unit]
 
 
 def _units(packet: bytes) -> list[bytes]:
@@ -141,7 +141,7 @@ def _unescaped(data: bytes) -> bytes:
     return data.replace(b"\x00\x00\x03", b"\x00\x00")
 
 
-def _message(data: bytes, wanted: int) -> bytes:
+def _message(data: bytes, payload_type: int) -> bytes:
     """Return the payload of a kind of SEI message, empty if there is none."""
     at = 0
     while at + 2 <= len(data):
@@ -153,7 +153,7 @@ def _message(data: bytes, wanted: int) -> bytes:
             value += data[at] if at < len(data) else 0
             at += 1
             sizes.append(value)
-        if sizes[0] == wanted:
+        if sizes[0] == payload_type:
             return data[at : at + sizes[1]]
         at += sizes[1]
     return b""

@@ -43,12 +43,12 @@ def jpeg_damage(data: bytes, size: tuple[int, int] | None = None) -> str:
         if marker < 0xC0 or marker in (0xD8, 0xD9) or length < 2 or at + 2 + length > last:
             return f"a broken segment at byte {at}"
         if marker in _FRAMES:
-            found = (
+            frame_size = (
                 int.from_bytes(data[at + 5 : at + 7], "big"),
                 int.from_bytes(data[at + 7 : at + 9], "big"),
             )
-            if size is not None and found != size:
-                return f"{found[1]}x{found[0]} instead of {size[1]}x{size[0]}"
+            if size is not None and frame_size != size:
+                return f"{frame_size[1]}x{frame_size[0]} instead of {size[1]}x{size[0]}"
             seen_frame = True
         at += 2 + length
         if marker == _SCAN:

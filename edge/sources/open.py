@@ -62,8 +62,8 @@ def _build(spec: Spec) -> BaseSource:
         plugin = find_plugin(plugins.SOURCES, spec.scheme)
         if plugin is None:
             raise _unknown(spec)
-        made: BaseSource = plugin.build(BaseSource, spec, method="from_spec")
-        return made
+        built: BaseSource = plugin.build(BaseSource, spec, method="from_spec")
+        return built
     source: BaseSource = resolve(SOURCES[spec.scheme]).from_spec(spec)
     return source
 

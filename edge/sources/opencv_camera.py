@@ -63,7 +63,7 @@ class V4l2Source(BaseSource):
     ) -> None:
         super().__init__(**timing)
         self.device, self.description = device, f"camera {device or '(first that works)'}"
-        self._wanted = {
+        self._requested = {
             cv2.CAP_PROP_FRAME_WIDTH: width,
             cv2.CAP_PROP_FRAME_HEIGHT: height,
             cv2.CAP_PROP_FPS: fps,
@@ -118,7 +118,7 @@ class V4l2Source(BaseSource):
         if not capture.isOpened():
             capture.release()
             return "cannot be opened; a different program may be using it"
-        for key, value in self._wanted.items():
+        for key, value in self._requested.items():
             if value is not None:
                 capture.set(key, value)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)

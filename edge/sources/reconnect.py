@@ -62,10 +62,10 @@ class ReopeningSource(BaseSource):
         inner.counters = self.counters
         inner.__enter__()
         with self._handover:
-            wanted = not self._closed and opening == self._openings
-            if wanted:
+            current = not self._closed and opening == self._openings
+            if current:
                 self._inner = inner
-        if not wanted:
+        if not current:
             inner.close()
             reason = Reason(ReasonKind.CLOSED, "while the source was being opened")
             raise Interruption(State.NO_SIGNAL, reason)

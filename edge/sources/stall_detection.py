@@ -43,7 +43,7 @@ class StallWatch:
         """Set the rate at which frames come from now on."""
         self.limit_s = self._given_s or max(PERIODS / (fps or DEFAULT_FPS), MIN_STALL_S)
 
-    def seen(self) -> None:
+    def note_frame(self) -> None:
         """Record that a frame came."""
         self._last_ns = self._clock()
 

@@ -116,25 +116,25 @@ class SyntheticSource(BaseSource):
             )
             return
         shrink = min(1.0, _READY_SIDE / max(self.size))
-        drawn = (max(32, round(self.size[0] * shrink)), max(32, round(self.size[1] * shrink)))
+        drawn_size = (max(32, round(self.size[0] * shrink)), max(32, round(self.size[1] * shrink)))
         count = min(_READY, self.frames or _READY)
-        ready = [_bgr(picture.image) for picture in clip(self.seed, count, size=drawn)]
+        ready = [_bgr(picture.image) for picture in clip(self.seed, count, size=drawn_size)]
         self._ready = ready + ready[-2:0:-1]
         self._pacer = Pacer(self.fps or 1.0, self._clock, self._sleep)
 
     def _next(self) -> Frame | None:
         if self._pacer is None:
-            drawn = next(self._pictures, None)
-            return None if drawn is None else self._spoilt(drawn, self._index, None, 0)
+            drawing = next(self._pictures, None)
+            return None if drawing is None else self._with_fault(drawing, self._index, None, 0)
         skipped, moment = self._pacer.wait()
         index = self._index + self._lost + skipped
         if self.frames and index >= self.frames:
             return None
-        picture = self._memory.take((*self.size, 3))
+        picture = self._memory.allocate((*self.size, 3))
         cv2.resize(self._ready[index % len(self._ready)], self.size[::-1], dst=picture)
-        return self._spoilt(picture, index, moment, skipped)
+        return self._with_fault(picture, index, moment, skipped)
 
-    def _spoilt(self, picture: ImageU8, index: int, moment: int | None, skipped: int) -> Frame:
+    def _with_fault(self, picture: ImageU8, index: int, moment: int | None, skipped: int) -> Frame:
         """Return an image as a frame, with the fault that is scheduled for its time.
 
         Raises:
@@ -155,11 +155,11 @@ class SyntheticSource(BaseSource):
             self._frozen = None
         elif self._frozen is None:
             self._frozen = picture
-        shown = spoil(picture if self._frozen is None else self._frozen, kind, self._memory)
-        self._watch.seen()
+        spoilt = spoil(picture if self._frozen is None else self._frozen, kind, self._memory)
+        self._watch.note_frame()
         lost, self._lost = self._lost, 0
         self.counters["gaps"] += lost
-        return self._frame(shown, captured_ns=moment, skipped=skipped + lost)
+        return self._frame(spoilt, captured_ns=moment, skipped=skipped + lost)
 
     def _close(self) -> None:
         self._pictures, self._ready, self._pacer, self._frozen = iter(()), [], None, None

@@ -79,13 +79,13 @@ class SignalProbe:
         if self._descriptor is None:
             return None
         # This query is more specific than the status, which reports a bad timing as no lock.
-        failed = _ask(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
+        failed = _query(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
         if reason := _TIMINGS_ERRORS.get(failed or 0):
             return reason
         current = bytearray(80)
-        if _ask(self._ioctl, self._descriptor, G_INPUT, number := bytearray(4)) is None:
+        if _query(self._ioctl, self._descriptor, G_INPUT, number := bytearray(4)) is None:
             current[:4] = number
-            if _ask(self._ioctl, self._descriptor, ENUMINPUT, current) is None:
+            if _query(self._ioctl, self._descriptor, ENUMINPUT, current) is None:
                 (status,) = struct.unpack_from("=I", current, 56)
                 return next((reason for bit, reason in _INPUT_STATUS.items() if status & bit), None)
         return None
@@ -120,7 +120,7 @@ def release(device: int | None) -> int:
     """
     if device is None:
         return 0
-    found = 0
+    released = 0
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
@@ -130,10 +130,10 @@ def release(device: int | None) -> int:
                 continue  # the descriptor of the listing itself, or closed meanwhile
             if stat.S_ISCHR(about.st_mode) and about.st_rdev == device:
                 os.dup2(nothing, descriptor, inheritable=False)
-                found += 1
+                released += 1
     finally:
         os.close(nothing)
-    return found
+    return released
 
 
 def read_formats(node: str, *, ioctl: Ioctl = fcntl.ioctl) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ def read_formats(node: str, *, ioctl: Ioctl = fcntl.ioctl) -> tuple[str, ...]:
 def _formats(descriptor: int, ioctl: Ioctl) -> Iterator[str]:
     for index in range(_MAX_ENTRIES):
         entry = bytearray(struct.pack("=II", index, _CAPTURE)).ljust(64, b"\0")
-        if _ask(ioctl, descriptor, ENUM_FMT, entry) is not None:
+        if _query(ioctl, descriptor, ENUM_FMT, entry) is not None:
             return
         pixels = bytes(entry[44:48])
         size = _largest(descriptor, ioctl, pixels)
@@ -176,7 +176,7 @@ def _largest(descriptor: int, ioctl: Ioctl, pixels: bytes) -> tuple[int, int] | 
     best: tuple[int, int] | None = None
     for index in range(_MAX_ENTRIES):
         entry = bytearray(struct.pack("=I4s", index, pixels)).ljust(44, b"\0")
-        if _ask(ioctl, descriptor, ENUM_FRAMESIZES, entry) is not None:
+        if _query(ioctl, descriptor, ENUM_FRAMESIZES, entry) is not None:
             break
         kind, *sides = struct.unpack_from("=7I", entry, 8)
         # Discrete: width, height. Otherwise minimum, maximum and step of width, then of height.
@@ -191,7 +191,7 @@ def _fastest(descriptor: int, ioctl: Ioctl, pixels: bytes, size: tuple[int, int]
     best = 0.0
     for index in range(_MAX_ENTRIES):
         entry = bytearray(struct.pack("=I4sII", index, pixels, *size)).ljust(52, b"\0")
-        if _ask(ioctl, descriptor, ENUM_FRAMEINTERVALS, entry) is not None:
+        if _query(ioctl, descriptor, ENUM_FRAMEINTERVALS, entry) is not None:
             break
         kind, numerator, denominator = struct.unpack_from("=3I", entry, 16)
         # A range begins with its shortest interval.
@@ -201,7 +201,7 @@ def _fastest(descriptor: int, ioctl: Ioctl, pixels: bytes, size: tuple[int, int]
     return best or None
 
 
-def _ask(ioctl: Ioctl, descriptor: int, request: int, entry: bytearray) -> int | None:
+def _query(ioctl: Ioctl, descriptor: int, request: int, entry: bytearray) -> int | None:
     """Fill in an entry; return the error number if the device refuses, else None."""
     try:
         ioctl(descriptor, request, entry)

@@ -122,7 +122,7 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         algorithm_identification=_algorithm(bundle),
         anatomic_regions=[codes.SCT.Colon],
     )
-    made = hd.seg.Segmentation(
+    segmentation_image = hd.seg.Segmentation(
         [image],
         (still.mask > 0).astype(np.uint8),
         "BINARY",
@@ -140,10 +140,10 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set=_UTF8,
     )
-    made.SeriesDescription = NOTICE
-    made.PatientOrientation = []
-    _mark_identity(made, removed=image.PatientIdentityRemoved == "YES")
-    return made
+    segmentation_image.SeriesDescription = NOTICE
+    segmentation_image.PatientOrientation = []
+    _mark_identity(segmentation_image, removed=image.PatientIdentityRemoved == "YES")
+    return segmentation_image
 
 
 def encode(dataset: Dataset) -> bytes:

@@ -26,7 +26,7 @@ from edge.stills.folder import (
     date_of,
     stills_in,
 )
-from edge.stills.still import compose, held_back, now
+from edge.stills.still import compose, find_held_back, now
 from edge.util.background import Background
 from edge.util.files import RESERVE_BYTES
 
@@ -48,7 +48,7 @@ _CAPACITY = 4
 _CLOSE_S = 1.0
 
 
-class News(NamedTuple):
+class KeeperEvent(NamedTuple):
     """Outcome of a requested still, for the journal; contains no image.
 
     Attributes:
@@ -100,8 +100,8 @@ class _Request:
 class StillKeeper:
     """Writes stills into a folder in its own thread; the caller never waits.
 
-    A still that cannot be kept is refused and reported by `news`. No still is removed to make room
-    for another; one that is older than `max_days` is removed with what was decided about it.
+    A still that cannot be kept is refused and reported by `pop_events`. No still is removed to make
+    room for another; one that is older than `max_days` is removed with what was decided about it.
 
     Args:
         folder: Folder with private permissions; created if it is missing.
@@ -134,7 +134,7 @@ class StillKeeper:
         self._max_age = None if max_days is None else timedelta(days=max_days)
         self._limits = Limits(max_stills, max_bytes, reserve_bytes)
         self._date, self._run, self._number = date, run or KeptRun.new(), 0
-        self._news: deque[News] = deque()
+        self._events: deque[KeeperEvent] = deque()
         self._owned: int | None = claim(folder, word)
         self._queue: Background[_Request | None] = Background(
             self._work, capacity=_CAPACITY, when_full="newest", name=f"{word}s"
@@ -153,7 +153,7 @@ class StillKeeper:
         mark: Mark | None = None,
         point: OperatingPoint | None = None,
     ) -> None:
-        """Queue a frame to be kept; the images are copied, and `news` reports the outcome.
+        """Queue a frame to be kept; the images are copied, and `pop_events` reports the outcome.
 
         Args:
             frame: The frame as captured.
@@ -175,7 +175,7 @@ class StillKeeper:
             return
         moment = self._date()
         self._number += 1
-        kept = self._queue.put(
+        queued = self._queue.put(
             _Request(
                 name=f"{self._word}-{moment:{DATE}}-{self._run.token}-{self._number}",
                 frame=replace(frame, image=frame.image.copy(), stamps={}),
@@ -191,24 +191,24 @@ class StillKeeper:
                 point=point,
             )
         )
-        if not kept:
+        if not queued:
             self.refuse(f"failed: {self._queue.error}", frame.index)
 
     def refuse(self, why: str, frame: int | None = None) -> None:
         """Report that a requested still cannot be kept."""
-        self._news.append(News(f"{self._word}-refused", why, frame))
+        self._events.append(KeeperEvent(f"{self._word}-refused", why, frame))
 
     def expire(self) -> None:
         """Have the stills removed that are too old; the caller does not wait for it."""
         if self._max_age is not None and self._queue.has_room:
             self._queue.put(None)
 
-    def news(self) -> list[News]:
+    def pop_events(self) -> list[KeeperEvent]:
         """Return the outcomes since the last call."""
-        found = []
-        while self._news:
-            found.append(self._news.popleft())
-        return found
+        events = []
+        while self._events:
+            events.append(self._events.popleft())
+        return events
 
     def close(self, timeout: float = _CLOSE_S) -> None:
         """Write the waiting stills, for at most `timeout` seconds."""
@@ -234,7 +234,7 @@ class StillKeeper:
                 return
             mark = request.mark
             if mark is not None and request.point is not None:
-                lost = held_back(request.result, request.view, request.point)
+                lost = find_held_back(request.result, request.view, request.point)
                 mark = msgspec.structs.replace(mark, held_back=lost)
             still = compose(
                 request.frame,
@@ -250,11 +250,11 @@ class StillKeeper:
             )
             write_still(still, self.folder / request.name)
         except (OSError, EdgeDifomError) as error:
-            said = error.strerror if isinstance(error, OSError) else None
-            self.refuse(f"the disk: {said or error}", request.frame.index)
+            reason = error.strerror if isinstance(error, OSError) else None
+            self.refuse(f"the disk: {reason or error}", request.frame.index)
             return
-        self._news.append(
-            News(self._word, request.name, request.frame.index, still.mask is not None)
+        self._events.append(
+            KeeperEvent(self._word, request.name, request.frame.index, still.mask is not None)
         )
 
     def _remove_expired(self) -> None:
@@ -263,13 +263,13 @@ class StillKeeper:
             return
         try:
             for still in stills_in(self.folder, self._word):
-                taken = date_of(still.name)
-                if taken is None or self._date() - taken <= self._max_age:
+                date = date_of(still.name)
+                if date is None or self._date() - date <= self._max_age:
                     continue
                 # A name that the next run removes, if this one is cut short.
-                gone = still.with_name(f".{still.name}.expired")
-                still.rename(gone)
-                shutil.rmtree(gone)
-                self._news.append(News(f"{self._word}-expired", still.name))
+                expired = still.with_name(f".{still.name}.expired")
+                still.rename(expired)
+                shutil.rmtree(expired)
+                self._events.append(KeeperEvent(f"{self._word}-expired", still.name))
         except OSError as error:
-            self._news.append(News(f"{self._word}-overdue", error.strerror or str(error)))
+            self._events.append(KeeperEvent(f"{self._word}-overdue", error.strerror or str(error)))

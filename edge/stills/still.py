@@ -125,7 +125,7 @@ def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
     return black_outside(mask, view)
 
 
-def held_back(result: Result, view: View, point: OperatingPoint) -> tuple[StillRegion, ...]:
+def find_held_back(result: Result, view: View, point: OperatingPoint) -> tuple[StillRegion, ...]:
     """Find the regions that the scores of a result show and the device did not.
 
     They were seen too briefly. A region counts as shown if its box meets one that was.
@@ -137,10 +137,10 @@ def held_back(result: Result, view: View, point: OperatingPoint) -> tuple[StillR
     """
     if result.scores is None or result.reason is not None:
         return ()
-    found = regions(result.scores, view.frame_size, point, part=result.part)
+    found_regions = regions(result.scores, view.frame_size, point, part=result.part)
     return tuple(
         StillRegion.of(region)
-        for region in inside(found, view)
+        for region in inside(found_regions, view)
         if not any(_meet(region.box, one.box) for one in result.regions)
     )
 

@@ -69,5 +69,5 @@ class Numbers:
 
     def withhold(self, kind: str) -> None:
         """Count a frame that nobody judged; after 64 kinds, new reasons count as `other`."""
-        known = kind in self.withheld or len(self.withheld) < _MAX_REASONS
-        self.withheld[kind if known else "other"] += 1
+        is_listed = kind in self.withheld or len(self.withheld) < _MAX_REASONS
+        self.withheld[kind if is_listed else "other"] += 1

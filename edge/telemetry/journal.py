@@ -1,7 +1,7 @@
 """The journal of the device: one numbered line of JSON per event, in rotated files; no images.
 
-    {"seq":7,"run":"5b1f0c9e","mono_ns":81230000000,"wall":"2025-03-01T09:15:02.113+00:00","kind":"state",
-    ...}
+    {"seq":7,"run":"5b1f0c9e","mono_ns":81230000000,"wall":"2025-03-01T09:15:02.113+00:00",
+    "kind":"state",...}
 
 `seq` counts the events of a run from 1, which reveals lines that were dropped or written twice.
 `mono_ns` is CLOCK_MONOTONIC, the clock for all timing on the device; `wall` is for display only.
@@ -156,7 +156,7 @@ def _plain(value: object, depth: int = 3) -> object:
         return value if math.isfinite(value) else str(value)
     if depth and isinstance(value, dict):
         pairs = list(value.items())[:_MAX_ITEMS]
-        return {str(key)[:_MAX_TEXT]: _plain(held, depth - 1) for key, held in pairs}
+        return {str(key)[:_MAX_TEXT]: _plain(item, depth - 1) for key, item in pairs}
     if depth and isinstance(value, list | tuple):
-        return [_plain(held, depth - 1) for held in value[:_MAX_ITEMS]]
+        return [_plain(item, depth - 1) for item in value[:_MAX_ITEMS]]
     return f"<{type(value).__name__}>"

@@ -72,11 +72,11 @@ class NumbersCollector:
         for kind, count in list(numbers.withheld.items()):
             withheld.add_metric([kind], count)
         yield withheld
-        found = math.nan if numbers.found is None else float(numbers.found)
+        region_count = math.nan if numbers.found is None else float(numbers.found)
         yield GaugeMetricFamily(
             "edge_difom_regions",
             "Regions on the newest frame; NaN if nobody judged it",
-            value=found,
+            value=region_count,
         )
         age = HistogramMetricFamily(
             "edge_difom_frame_age_seconds", "Age of a frame when it was done"
@@ -106,7 +106,7 @@ class NumbersCollector:
 
 def _info(header: RecordHeader) -> Metric:
     """What the numbers are of, as labels of a constant 1."""
-    named = {
+    labels = {
         "bundle": header.bundle,
         "digest": header.digest,
         "engine": header.engine,
@@ -115,8 +115,8 @@ def _info(header: RecordHeader) -> Metric:
         "version": header.version,
         "commit": header.commit,
     }
-    info = GaugeMetricFamily("edge_difom_info", "What the numbers are of", labels=list(named))
-    info.add_metric([value or "" for value in named.values()], 1.0)
+    info = GaugeMetricFamily("edge_difom_info", "What the numbers are of", labels=list(labels))
+    info.add_metric([value or "" for value in labels.values()], 1.0)
     return info
 
 

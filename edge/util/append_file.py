@@ -63,12 +63,12 @@ class LineFile:
         self._handle = os.open(self.path, flags, 0o640)
         self._exclusive = self._exclusive or fresh
         if self._exclusive:
-            self._own(self._handle, fresh=fresh)
-        found = os.fstat(self._handle)
-        self._identity, self._size = (found.st_dev, found.st_ino), found.st_size
+            self._lock(self._handle, fresh=fresh)
+        info = os.fstat(self._handle)
+        self._identity, self._size = (info.st_dev, info.st_ino), info.st_size
         self._torn = self._size > 0 and os.pread(self._handle, 1, self._size - 1) != b"\n"
 
-    def _own(self, handle: int, *, fresh: bool) -> None:
+    def _lock(self, handle: int, *, fresh: bool) -> None:
         """Lock a file for this object alone until it is closed or its process ends."""
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return
@@ -126,8 +126,8 @@ class LineFile:
     def _follow(self) -> None:
         """Open the file if it is not open, or if it was moved or removed."""
         try:
-            found = self.path.stat()
-            same = (found.st_dev, found.st_ino) == self._identity
+            info = self.path.stat()
+            same = (info.st_dev, info.st_ino) == self._identity
         except FileNotFoundError:
             same = False
         if self._handle is None or not same:

@@ -20,29 +20,29 @@ def check_clip(path: Path) -> None:
     Raises:
         SourceError: It is not; the error says why.
     """
-    got, hint = "", "check the path"
+    reason, hint = "", "check the path"
     try:
         mode = path.stat().st_mode
     except PermissionError:
-        got, hint = "no permission for its folder", "allow this user to read it"
+        reason, hint = "no permission for its folder", "allow this user to read it"
     except (OSError, ValueError):
-        got = "no such file"
+        reason = "no such file"
         if "?" in path.name:
             hint = (
                 "check the path; a file name that ends in `?key=value` is closed with one more `?`"
             )
     else:
         if stat.S_ISDIR(mode):
-            got, hint = "a folder", f"images:{path}"
+            reason, hint = "a folder", f"images:{path}"
         elif stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            got, hint = "a pipe", "clips are read twice; save the stream as a file first"
+            reason, hint = "a pipe", "clips are read twice; save the stream as a file first"
         elif not stat.S_ISREG(mode):
-            got, hint = "a device", "v4l2:DEVICE reads a camera"
+            reason, hint = "a device", "v4l2:DEVICE reads a camera"
         elif not os.access(path, os.R_OK):
-            got, hint = "no permission to read it", "allow this user to read it"
-    if got:
+            reason, hint = "no permission to read it", "allow this user to read it"
+    if reason:
         raise SourceError(
-            f"clip {path} cannot be read", expected="a video file", got=got, hint=hint
+            f"clip {path} cannot be read", expected="a video file", got=reason, hint=hint
         )
 
 

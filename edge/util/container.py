@@ -70,7 +70,7 @@ def holds_its_video(path: Path) -> bool:
     if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
         return True
     packets = (head[::_PACKET][:5], head[4::_STAMPED_PACKET][:5])
-    return any(found == bytes([_SYNC] * 5) for found in packets)
+    return any(sync == bytes([_SYNC] * 5) for sync in packets)
 
 
 def container_of(file: BinaryIO) -> tuple[int, Literal["mp4", "riff", "matroska", "asf", ""]]:
@@ -129,9 +129,13 @@ def is_whole_mp4(path: Path) -> bool:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        found = list(boxes(file, 0, size))
-    named = all(_BOX_NAME.fullmatch(kind) for kind, _, _ in found)
-    return named and any(kind == b"moov" for kind, _, _ in found) and found[-1][2] == size
+        top_boxes = list(boxes(file, 0, size))
+    names_valid = all(_BOX_NAME.fullmatch(kind) for kind, _, _ in top_boxes)
+    return (
+        names_valid
+        and any(kind == b"moov" for kind, _, _ in top_boxes)
+        and top_boxes[-1][2] == size
+    )
 
 
 def hides_frames(path: Path) -> bool:
@@ -161,7 +165,7 @@ def _track_hides(file: BinaryIO, track: tuple[bytes, int, int], movie_scale: int
     media = [inner for kind, *at in parts if kind == b"mdia" for inner in boxes(file, *at)]
     edits = [inner for kind, *at in parts if kind == b"edts" for inner in boxes(file, *at)]
     scale, duration = _duration(file, media, b"mdhd")
-    shown = 0.0
+    shown_s = 0.0
     for kind, begin, _ in edits:
         if kind == b"elst" and movie_scale:
             file.seek(begin)
@@ -171,16 +175,16 @@ def _track_hides(file: BinaryIO, track: tuple[bytes, int, int], movie_scale: int
                 entry = file.read(2 * wide + 4)
                 media_time = int.from_bytes(entry[wide : 2 * wide], "big", signed=True)
                 if media_time >= 0:
-                    shown += int.from_bytes(entry[:wide], "big") / movie_scale
-    return bool(shown and scale) and duration / scale - shown > _HIDDEN_S
+                    shown_s += int.from_bytes(entry[:wide], "big") / movie_scale
+    return bool(shown_s and scale) and duration / scale - shown_s > _HIDDEN_S
 
 
 def _duration(
-    file: BinaryIO, headers: list[tuple[bytes, int, int]], wanted: bytes
+    file: BinaryIO, headers: list[tuple[bytes, int, int]], kind_wanted: bytes
 ) -> tuple[int, int]:
     """Return time scale and duration of a header box; (0, 0) if it is missing."""
     for kind, begin, _ in headers:
-        if kind == wanted:
+        if kind == kind_wanted:
             file.seek(begin)
             head = file.read(32)
             if head[:1] == b"\1":

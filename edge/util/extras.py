@@ -103,7 +103,7 @@ def resolve(reference: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        named = missing(error)
-        if named is None:
+        dependency_error = missing(error)
+        if dependency_error is None:
             raise
-        raise named from error
+        raise dependency_error from error

@@ -158,27 +158,27 @@ def refuse_same_file(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> No
     Raises:
         UsageError: Two paths lead to the same file, or an output is an input.
     """
-    taken: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
     read = {path.resolve(): path for path in inputs}
     for path in outputs:
         if _is_special(path):
             continue
         where = path.resolve()
-        for source, given in read.items():
+        for source, label in read.items():
             if where == source or (where.exists() and _same(where, source)):
                 raise UsageError(
                     f"{path} is read and would be written",
                     expected="an output that is not the source",
-                    got=f"the source {given}",
+                    got=f"the source {label}",
                     hint="choose a different path",
                 )
-        if where in taken:
+        if where in owners:
             raise UsageError(
                 "two outputs are the same file",
                 expected="one file for each output",
-                got=f"{taken[where]} and {path}",
+                got=f"{owners[where]} and {path}",
             )
-        taken[where] = path
+        owners[where] = path
 
 
 def _same(one: Path, other: Path) -> bool:

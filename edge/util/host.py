@@ -194,11 +194,11 @@ def _cuda() -> list[str]:
         return []
     command = [tool, "--query-gpu=name", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return (
-        [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-        if not answer.returncode
+        [line.strip() for line in result.stdout.splitlines() if line.strip()]
+        if not result.returncode
         else []
     )

@@ -176,15 +176,19 @@ class LocalHandler(BaseHTTPRequestHandler):
     def _allowed(self) -> bool:
         """Whether the request names this machine and comes from no other site."""
         hosts = [f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")]
-        given = self.headers.get_all("Host", [])
+        hosts_given = self.headers.get_all("Host", [])
         site = self.headers.get("Sec-Fetch-Site", "none")
-        return len(given) == 1 and given[0].lower() in hosts and site in ("none", "same-origin")
+        return (
+            len(hosts_given) == 1
+            and hosts_given[0].lower() in hosts
+            and site in ("none", "same-origin")
+        )
 
     def route(self) -> str | None:
         """Return the path below the token; None without the token, compared in constant time."""
         base = self.server.base
-        given = self.path[: len(base)].encode("latin-1", "replace")
-        return self.path[len(base) :] if hmac.compare_digest(given, base.encode()) else None
+        prefix = self.path[: len(base)].encode("latin-1", "replace")
+        return self.path[len(base) :] if hmac.compare_digest(prefix, base.encode()) else None
 
     def body(self, limit: int) -> bytes | None:
         """Read the JSON of a request; None if it is no JSON, without a length, or too long.

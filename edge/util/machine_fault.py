@@ -74,12 +74,12 @@ def machine_fault(error: BaseException) -> MachineFault | None:
             )
         if isinstance(link, MachineError):
             text = link.got or link.what
-            return MachineFault(text, spares_others=any(known in text for known in _TEXTS_OF_ONE))
+            return MachineFault(text, spares_others=any(phrase in text for phrase in _TEXTS_OF_ONE))
         if not isinstance(link, EdgeDifomError | OSError):
-            found = next((known for known in _TEXTS if known in str(link)), None)
-            if found is not None:
+            phrase = next((phrase for phrase in _TEXTS if phrase in str(link)), None)
+            if phrase is not None:
                 # A bundle may have chosen these words, so that others must have their turn, too.
-                return MachineFault(found, spares_others=True)
+                return MachineFault(phrase, spares_others=True)
     return None
 
 

@@ -78,10 +78,10 @@ class Plugin:
             target = getattr(self._value, method) if method else self._value
             return target(*arguments, **keywords)
 
-        made = self._guarded(call)
-        if not isinstance(made, kind):
-            raise self._broken(f"{type(made).__name__}", f"a {kind.__name__}")
-        return made
+        built = self._guarded(call)
+        if not isinstance(built, kind):
+            raise self._broken(f"{type(built).__name__}", f"a {kind.__name__}")
+        return built
 
     def _guarded(self, call: Callable[[], T]) -> T:
         try:
@@ -111,15 +111,15 @@ def find_plugin(group: str, name: str) -> Plugin | None:
     Raises:
         MissingDependencyError: It cannot be loaded, or two distributions have that name.
     """
-    found = tuple(entry_points(group=group, name=name))
-    if len(found) > 1:
+    matches = tuple(entry_points(group=group, name=name))
+    if len(matches) > 1:
         raise MissingDependencyError(
             f"plug-in {name!r} ({group}) comes from more than one distribution",
             expected="one distribution",
-            got=", ".join(sorted(map(_distribution, found))),
+            got=", ".join(sorted(map(_distribution, matches))),
             hint="uninstall all but one of them",
         )
-    return Plugin(found[0]) if found else None
+    return Plugin(matches[0]) if matches else None
 
 
 def plugin_names(group: str) -> list[str]:

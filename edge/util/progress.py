@@ -38,11 +38,11 @@ def silent(total: int, label: str) -> Iterator[Progress]:  # noqa: ARG001 - the 
 
 def counter(bar: Progress) -> Callable[[int, int], None]:
     """A callback `(done, total)` that advances a bar to an absolute count."""
-    shown = 0
+    reported = 0
 
     def advance(done: int, _total: int) -> None:
-        nonlocal shown
-        bar.update(done - shown)
-        shown = done
+        nonlocal reported
+        bar.update(done - reported)
+        reported = done
 
     return advance

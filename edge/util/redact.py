@@ -38,5 +38,5 @@ def redact(text: str) -> str:
     Returns:
         `rtsp://user:password@host/live` as `rtsp://host/live`, and `user-pw=abc` as `user-pw=***`.
     """
-    shown = _BARE.sub("***@", _CREDENTIALS.sub(lambda match: match["begin"], text))
-    return _SECRET.sub(lambda match: f"{match['name']}***", shown)
+    without_login = _BARE.sub("***@", _CREDENTIALS.sub(lambda match: match["begin"], text))
+    return _SECRET.sub(lambda match: f"{match['name']}***", without_login)

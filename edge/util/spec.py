@@ -87,13 +87,13 @@ class Spec:
         Raises:
             UsageError: The scheme has no such option, or a value does not fit.
         """
-        known = {item.name: item for item in fields(kind)}
+        options = {item.name: item for item in fields(kind)}
         values: dict[str, Any] = {}
         for name, text in self.options.items():
-            if name not in known:
-                raise self._unknown_option(name, sorted(known))
+            if name not in options:
+                raise self._unknown_option(name, sorted(options))
             try:
-                values[name] = known[name].metadata["read"](text)
+                values[name] = options[name].metadata["read"](text)
             except ValueError as error:
                 raise UsageError(
                     f"option {name!r} of {self.scheme}: does not fit",
@@ -150,11 +150,11 @@ class Spec:
             options = _join(self.scheme, options, {name: value})
         return Spec(self.scheme, "", _join(self.scheme, options, self.options))
 
-    def _unknown_option(self, name: str, known: Sequence[str]) -> UsageError:
-        near = get_close_matches(name, known, n=1)
+    def _unknown_option(self, name: str, options: Sequence[str]) -> UsageError:
+        near = get_close_matches(name, options, n=1)
         return UsageError(
             f"unknown option {name!r} of {self.scheme}:",
-            expected=", ".join(known) or "no option",
+            expected=", ".join(options) or "no option",
             hint=f"did you mean {near[0]!r}?" if near else "",
         )
 
@@ -199,8 +199,8 @@ def option(read: Callable[[str], T], default: D) -> T | D:
         read: Turns the option's text into its value; raises ValueError with what is expected.
         default: Value if the option is not given.
     """
-    made: T | D = field(default=default, metadata={"read": read})
-    return made
+    value: T | D = field(default=default, metadata={"read": read})
+    return value
 
 
 def whole(minimum: int, maximum: int, *, base: int = 10) -> Callable[[str], int]:

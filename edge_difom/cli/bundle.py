@@ -164,9 +164,15 @@ def _show_clean(calibration: Calibration | None) -> None:
     console.table(
         ["clean frames at the operating point", "all", "flagged", "share", "95 %"],
         [
-            [name, held.n, held.count, held.count / held.n, _interval(wilson(held.count, held.n))]
-            for name, held in calibration.flagged_by_set.items()
-            if held.n
+            [
+                name,
+                proportion.n,
+                proportion.count,
+                proportion.count / proportion.n,
+                _interval(wilson(proportion.count, proportion.n)),
+            ]
+            for name, proportion in calibration.flagged_by_set.items()
+            if proportion.n
         ],
     )
 

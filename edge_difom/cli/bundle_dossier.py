@@ -84,7 +84,7 @@ def dossier(
     """
     from edge.bundle.reader import Bundle
 
-    made = {
+    contents = {
         "--out": out,
         "--keys": keys,
         "--evaluate": evaluations,
@@ -94,13 +94,13 @@ def dossier(
         "--no-pdf": no_pdf,
         "--force": force,
     }
-    given = [name for name, value in made.items() if value]
+    requested = [name for name, value in contents.items() if value]
     if check is not None:
-        if given or root is None:
+        if requested or root is None:
             raise UsageError(
                 "--check reads an archive",
                 expected="--check ARCHIVE --root ROOT.json",
-                got=", ".join(given) or "no --root",
+                got=", ".join(requested) or "no --root",
             )
         _check(check, root, None if path is None else Bundle.open(path), json_path)
         return
@@ -108,7 +108,7 @@ def dossier(
         raise UsageError(
             "a dossier is of a bundle, signed with keys",
             expected="BUNDLE --keys KEYS --out FILE.zip, or --check ARCHIVE --root ROOT.json",
-            got=", ".join([*([] if path is None else ["BUNDLE"]), *given]) or "neither",
+            got=", ".join([*([] if path is None else ["BUNDLE"]), *requested]) or "neither",
         )
     from firmware_bridge.fleet.dossier.archive import make_dossier
     from firmware_bridge.fleet.slots.audit import utc_now
@@ -153,16 +153,16 @@ def _bill_of_this_machine(bundle: Bundle) -> bytes:
 def _check(archive: Path, root: Path, bundle: Bundle | None, json_path: str | None) -> None:
     from firmware_bridge.fleet.dossier.check import check_dossier, refuse_problems
 
-    found = check_dossier(archive, root, digest=None if bundle is None else bundle.digest)
-    record = found.record
+    checked = check_dossier(archive, root, digest=None if bundle is None else bundle.digest)
+    record = checked.record
     console.say(f"{record.bundle}  {record.digest}")
     console.say(f"made {record.created} by edge-difom {record.version} {record.commit}".rstrip())
-    for keyid in found.keys:
+    for keyid in checked.keys:
         console.say(f"signed by key {keyid}")
-    console.table(["file", "state"], [[name, state] for name, state in found.files.items()])
+    console.table(["file", "state"], [[name, state] for name, state in checked.files.items()])
     for name in record.missing:
         console.say(f"missing from the start: {name}")
     if json_path:
-        console.write_json(json_path, found)
-    refuse_problems(archive, found)
+        console.write_json(json_path, checked)
+    refuse_problems(archive, checked)
     console.say(f"intact: {archive}")

@@ -243,37 +243,37 @@ def weights(path: Path, out: Path, force: bool) -> None:
 
 def _show(bundle: Bundle, out: Path) -> None:
     """Print the operating point and the accuracy of a new bundle."""
-    if (made := bundle.manifest.output.calibration) is not None:
+    if (calibration := bundle.manifest.output.calibration) is not None:
         console.table(
             [
                 "threshold",
                 "Dice",
                 "min region",
                 "min peak",
-                f"polyps found of {sum(made.data.values())}",
-                f"flagged of {sum(made.negatives.values())}",
+                f"polyps found of {sum(calibration.data.values())}",
+                f"flagged of {sum(calibration.negatives.values())}",
             ],
             [
                 [
                     f"{name}{point.threshold:.4f}",
                     point.dice,
-                    *made.limits(point),
+                    *calibration.limits(point),
                     point.found,
                     point.flagged,
                 ]
                 for name, point in (
-                    ("best Dice, ", made.best),
-                    ("chosen, ", made.chosen),
-                    *(("", point) for point in made.curve),
+                    ("best Dice, ", calibration.best),
+                    ("chosen, ", calibration.chosen),
+                    *(("", point) for point in calibration.curve),
                 )
             ],
         )
-        if made.reached is not None:
+        if calibration.reached is not None:
             console.say(
-                f"clean frames unflagged: {made.reached:.1%}, wanted {made.specificity:.1%} "
-                "(mean over data sets and sequences)"
+                f"clean frames unflagged: {calibration.reached:.1%}, "
+                f"wanted {calibration.specificity:.1%} (mean over data sets and sequences)"
             )
-        if made.fell_short:
+        if calibration.fell_short:
             console.warn("no candidate leaves the wanted share of clean frames unflagged")
     console.table(
         ["data set", "engine", "images", "Dice", "IoU"],

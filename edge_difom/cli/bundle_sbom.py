@@ -91,7 +91,7 @@ def sbom(
     # All input is read before the slow part and before anything is written.
     statements = vex_file.read_statements(vex) if vex is not None else []
     rules = support.read_rules(support_file) if support_file is not None else []
-    known = advisories.read_advisories(advisory_file) if advisory_file is not None else []
+    records = advisories.read_advisories(advisory_file) if advisory_file is not None else []
     bundle = Bundle.open(path)
     needed, parts = device_software(bundle, extras, below=not no_system)
     if out is not None:
@@ -122,14 +122,16 @@ def sbom(
     console.say(_summary(parts))
     if advisory_file is not None:
         everything = [*(package.part for package in needed), *parts]
-        findings = advisories.judge(known, everything, statements)
-        _show(findings, len(known))
-        found = [finding for finding in findings if finding.outcome != "cleared"]
-        if found:
+        findings = advisories.judge(records, everything, statements)
+        _show(findings, len(records))
+        open_findings = [finding for finding in findings if finding.outcome != "cleared"]
+        if open_findings:
             raise AdvisoryError(
-                f"{len(found)} findings in {advisory_file}",
+                f"{len(open_findings)} findings in {advisory_file}",
                 expected="no component that is affected or undecided",
-                got=", ".join(sorted({f"{each.component} {each.version}" for each in found})),
+                got=", ".join(
+                    sorted({f"{each.component} {each.version}" for each in open_findings})
+                ),
                 hint="update the component, or state in a VEX file why it is not affected",
             )
     console.next_command(f"edge-difom bundle show {console.quote(path)}")
@@ -137,12 +139,12 @@ def sbom(
 
 def _summary(parts: Sequence[Part]) -> str:
     files = [part for part in parts if part.kind == "file"]
-    named = {file for part in parts if part.kind != "file" for file in part.files}
+    package_files = {file for part in parts if part.kind != "file" for file in part.files}
     products = [part for part in parts if part.owners and part.kind == "library"]
+    packaged = sum(part.name in package_files for part in files)
     return (
-        f"{len(files)} compiled files, in {sum(part.name in named for part in files)} of them "
-        f"{len(products)} known products; {len(parts) - len(files) - len(products)} parts of the "
-        "system"
+        f"{len(files)} compiled files, in {packaged} of them {len(products)} known products; "
+        f"{len(parts) - len(files) - len(products)} parts of the system"
     )
 
 

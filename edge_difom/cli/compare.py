@@ -37,14 +37,14 @@ def command(left: Path, right: Path, json_path: str | None) -> None:
     """
     from edge.evaluation.compare import compare_evaluations
 
-    found = compare_evaluations(_evaluation(left), _evaluation(right))
-    _show(found, left, right)
+    comparison = compare_evaluations(_evaluation(left), _evaluation(right))
+    _show(comparison, left, right)
     if json_path:
-        console.write_json(json_path, found)
+        console.write_json(json_path, comparison)
         if json_path != "-":
             console.made(json_path)
-    if found.verdict == "worse":
-        worse = [figure for figure in found.figures if figure.verdict == "worse"]
+    if comparison.verdict == "worse":
+        worse = [figure for figure in comparison.figures if figure.verdict == "worse"]
         raise AccuracyError(
             f"{right} is worse than {left}",
             expected="no difference whose whole 95 % interval is a loss",
@@ -71,7 +71,7 @@ def _evaluation(path: Path) -> EvaluationReport:
         return evaluate_run(path, pairs, clean=clean, done=lambda name: bar.update(1, name))
 
 
-def _show(found: Comparison, left: Path, right: Path) -> None:
+def _show(comparison: Comparison, left: Path, right: Path) -> None:
     console.table(
         ["figure", "images", "A", "B", "B - A", "95 % low", "high", "B is"],
         [
@@ -84,17 +84,17 @@ def _show(found: Comparison, left: Path, right: Path) -> None:
                 *figure.ci95,
                 figure.verdict,
             ]
-            for figure in found.figures
+            for figure in comparison.figures
         ],
     )
-    if found.worst:
+    if comparison.worst:
         console.table(
             ["images that lost most", "Dice of A", "Dice of B"],
-            [[change.name, change.left, change.right] for change in found.worst],
+            [[change.name, change.left, change.right] for change in comparison.worst],
         )
-    for path, only in ((left, found.only_left), (right, found.only_right)):
+    for path, only in ((left, comparison.only_left), (right, comparison.only_right)):
         if only:
             console.say(f"{only} images are only in {path} and were left out")
-    for note in found.notes:
+    for note in comparison.notes:
         console.warn(note)
-    console.say(f"verdict: {found.verdict}")
+    console.say(f"verdict: {comparison.verdict}")

@@ -90,8 +90,8 @@ def check(folders: tuple[Path, ...], sheet: Path | None, json_path: str | None) 
 
 
 def _sizes(sizes: dict[str, int]) -> str:
-    shown = [f"{size} ({count})" for size, count in list(sizes.items())[:2]]
-    return ", ".join(shown) + (f", {len(sizes) - 2} more" if len(sizes) > 2 else "")
+    size_texts = [f"{size} ({count})" for size, count in list(sizes.items())[:2]]
+    return ", ".join(size_texts) + (f", {len(sizes) - 2} more" if len(sizes) > 2 else "")
 
 
 @group.command(

@@ -43,9 +43,9 @@ def command(
     from edge_difom.demo.record import DemoSettings
     from edge_difom.demo.run import run_demo
 
-    given = {"size": size, "epochs": epochs, "bench_seconds": bench_seconds}
+    values = {"size": size, "epochs": epochs, "bench_seconds": bench_seconds}
     settings = msgspec.convert(
-        {name: value for name, value in given.items() if value is not None}, DemoSettings
+        {name: value for name, value in values.items() if value is not None}, DemoSettings
     )
     summary = run_demo(out, settings, force=force)
     rows: list[list[object]] = []

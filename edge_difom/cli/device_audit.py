@@ -91,10 +91,10 @@ def export(out: Path, key: Path | None, device: str, folder: Path) -> None:
     from firmware_bridge.fleet.slots import checkpoint
     from firmware_bridge.fleet.slots.audit import AuditLog, utc_now
 
-    made = checkpoint.export(AuditLog(folder), utc_now, device or platform.node(), key)
+    signed_checkpoint = checkpoint.export(AuditLog(folder), utc_now, device or platform.node(), key)
     before = out.read_bytes() if out.exists() else b""
-    atomic_write(out, before + checkpoint.encode(made))
-    console.say(f"checkpoint of record {made.n}: {made.digest}")
+    atomic_write(out, before + checkpoint.encode(signed_checkpoint))
+    console.say(f"checkpoint of record {signed_checkpoint.n}: {signed_checkpoint.digest}")
     console.made(out)
     console.next_command(f"edge-difom device audit verify {console.quote(out)}")
 

@@ -94,9 +94,9 @@ def install(
     next start, with two starts to prove itself. Exits with code 11 while a video signal is present.
     """
     from edge.engines.selftest import check_in_process
-    from firmware_bridge.fleet.slots.install import install as bring
+    from firmware_bridge.fleet.slots.install import install as install_bundle
 
-    held = bring(
+    installed = install_bundle(
         source,
         folder,
         target=target,
@@ -105,9 +105,9 @@ def install(
             path, limit_ms=max_latency_ms or MAX_MEDIAN_INFERENCE_MS
         ),
     )
-    console.say(f"installed: {held.name} {held.version}, on trial from the next start")
+    console.say(f"installed: {installed.name} {installed.version}, on trial from the next start")
     if json_path:
-        console.write_json(json_path, held)
+        console.write_json(json_path, installed)
     console.next_command(f"edge-difom device status --state {console.quote(folder)}")
 
 
@@ -189,8 +189,8 @@ def rollback(folder: Path) -> None:
 
     Gives up a bundle on trial, or switches to the good bundle of the other slot.
     """
-    held = _store(folder).roll_back()
-    console.say(f"from the next start: {held.name} {held.version}")
+    previous = _store(folder).roll_back()
+    console.say(f"from the next start: {previous.name} {previous.version}")
     console.next_command(f"edge-difom device status --state {console.quote(folder)}")
 
 

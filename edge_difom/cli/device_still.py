@@ -89,12 +89,12 @@ def command(
     image = dicom.secondary_capture(
         still, patient_id=patient_id, clean=no_burned_in_text, study_uid=study_uid
     )
-    found = dicom.segmentation(still, image)
+    segmentation = dicom.segmentation(still, image)
     with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
         atomic_write(folder / IMAGE, dicom.encode(image), mode=PRIVATE_FILE)
-        if found is not None:
-            atomic_write(folder / SEGMENTATION, dicom.encode(found), mode=PRIVATE_FILE)
-    if found is None:
+        if segmentation is not None:
+            atomic_write(folder / SEGMENTATION, dicom.encode(segmentation), mode=PRIVATE_FILE)
+    if segmentation is None:
         console.say(f"no Segmentation: {still.record.no_mask or 'no polyp was found'}")
     if still.record.field_of_view == (0, 0, still.record.size[1], still.record.size[0]):
         console.warn("the field of view is the whole frame, so nothing was made black")

@@ -191,9 +191,9 @@ def distill(
     from edge_difom.runtime_env import keep_freed_memory
 
     keep_freed_memory()
-    given = {name: value for name, value in options.items() if value not in (None, ())}
+    values = {name: value for name, value in options.items() if value not in (None, ())}
     if resume is not None:
-        if given or config_file or assignments or out:
+        if values or config_file or assignments or out:
             raise UsageError(
                 "--resume takes no other settings",
                 expected="the run's own settings",
@@ -201,7 +201,7 @@ def distill(
             )
         run = resume_run(resume, report=progress)
     else:
-        settings = given | parse_assignments(assignments)
+        settings = values | parse_assignments(assignments)
         if not (
             settings.get("data")
             or (config_file and read_config_file(find_config(config_file)).get("data"))

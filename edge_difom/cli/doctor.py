@@ -83,14 +83,14 @@ def _describe_sandbox(report: DoctorReport) -> str:
     return "; ".join([*([", ".join(parts)] if parts else []), *lacks])
 
 
-def _describe_gstreamer(found: GStreamer) -> str:
-    if not found.python:
-        program = f"{found.command}, but " if found.command else ""
-        return f"{program}no Python bindings ({found.problem}): {found.install}"
-    elements = f"all {len(found.elements)} elements that sources use"
-    if found.missing:
-        elements = f"missing elements: {', '.join(found.missing)} ({found.install})"
-    return f"{found.version} with Python bindings, {elements}"
+def _describe_gstreamer(gstreamer: GStreamer) -> str:
+    if not gstreamer.python:
+        program = f"{gstreamer.command}, but " if gstreamer.command else ""
+        return f"{program}no Python bindings ({gstreamer.problem}): {gstreamer.install}"
+    elements = f"all {len(gstreamer.elements)} elements that sources use"
+    if gstreamer.missing:
+        elements = f"missing elements: {', '.join(gstreamer.missing)} ({gstreamer.install})"
+    return f"{gstreamer.version} with Python bindings, {elements}"
 
 
 def _show(report: DoctorReport) -> None:

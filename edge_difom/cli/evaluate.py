@@ -147,7 +147,7 @@ def command(
         evaluate_video.run(
             bundle_path,
             clips,
-            [name for name, given in others.items() if given],
+            [name for name, value in others.items() if value],
             engine=engine,
             threads=threads,
             precision=precision,
@@ -177,7 +177,7 @@ def command(
         evaluate_delimit.run(
             detector,
             delineator,
-            [name for name, given in single.items() if given],
+            [name for name, value in single.items() if value],
             lambda: (_find(data, names, pairs), _find_clean(pairs, negatives)),
             data=data or str(pairs),
             engine=engine,
@@ -195,9 +195,9 @@ def command(
         raise UsageError("--compare draws a second curve", expected="--report with --compare")
     other = (compare.stem, read_record(compare)) if compare else None
     gallery = _gallery(run) if report_path else None
-    wanted: dict[str, Any] = {
+    keywords: dict[str, Any] = {
         "protocol_a": protocol == "both",
-        "seen": gallery.add if gallery else None,
+        "on_frame": gallery.add if gallery else None,
     }
     if run is not None:
         if engine != "auto":
@@ -208,11 +208,11 @@ def command(
             )
         from distill.train.evaluation import evaluate_run
 
-        found, free = _find(data, names, pairs), _find_clean(pairs, negatives)
-        wanted |= {"clean": free, "dataset": found.benchmark or _folder_name(data)}
-        with console.progress(len(found.pairs) + len(free), "images") as bar:
-            wanted["done"] = lambda name: bar.update(1, name)
-            report = evaluate_run(run, found.pairs, **wanted)
+        frames, free = _find(data, names, pairs), _find_clean(pairs, negatives)
+        keywords |= {"clean": free, "dataset": frames.benchmark or _folder_name(data)}
+        with console.progress(len(frames.pairs) + len(free), "images") as bar:
+            keywords["done"] = lambda name: bar.update(1, name)
+            report = evaluate_run(run, frames.pairs, **keywords)
         subject, follows = f"{run.name}, FP32", f"edge-difom qat {run} --bits 8"
         if report.confidence and "confidence" in report.confidence.by_confidence:
             # No engine has a confidence, so such a student is not quantized.
@@ -223,23 +223,28 @@ def command(
         from edge.evaluation.bundle import evaluate_bundle, evaluate_bundle_shifts
 
         bundle = Bundle.open(bundle_path)
-        found, free = _find(data, names, pairs), _find_clean(pairs, negatives)
-        wanted |= {"clean": free, "dataset": found.benchmark or _folder_name(data)}
-        with console.progress(len(found.pairs) + len(free), "images") as bar:
-            wanted["done"] = lambda name: bar.update(1, name)
+        frames, free = _find(data, names, pairs), _find_clean(pairs, negatives)
+        keywords |= {"clean": free, "dataset": frames.benchmark or _folder_name(data)}
+        with console.progress(len(frames.pairs) + len(free), "images") as bar:
+            keywords["done"] = lambda name: bar.update(1, name)
             report = evaluate_bundle(
-                bundle, found.pairs, engine=engine, threads=threads, precision=precision, **wanted
+                bundle,
+                frames.pairs,
+                engine=engine,
+                threads=threads,
+                precision=precision,
+                **keywords,
             )
         if clean_frames:
             counts = _count_clean(
-                bundle, found, clean_frames, engine=engine, threads=threads, precision=precision
+                bundle, frames, clean_frames, engine=engine, threads=threads, precision=precision
             )
             report = msgspec.structs.replace(report, clean=counts)
         if shifts:
-            with console.progress(len(found.pairs), "changed images") as bar:
+            with console.progress(len(frames.pairs), "changed images") as bar:
                 changed = evaluate_bundle_shifts(
                     bundle,
-                    found.pairs,
+                    frames.pairs,
                     engine=engine,
                     threads=threads,
                     done=lambda name: bar.update(1, name),
@@ -247,7 +252,7 @@ def command(
             report = msgspec.structs.replace(report, shifts=changed)
         subject = f"{bundle_path.name}, engine {engine}, {precision}"
         follows = f"edge-difom bench --bundle {console.quote(bundle_path)}"
-    report = msgspec.structs.replace(report, benchmark=found.benchmark, notes=list(found.notes))
+    report = msgspec.structs.replace(report, benchmark=frames.benchmark, notes=list(frames.notes))
     show(report)
     if json_path:
         console.write_json(json_path, report)
@@ -259,7 +264,7 @@ def command(
 
 
 def _count_clean(
-    bundle: Bundle, found: LabeledFrames, count: int, **options: Any
+    bundle: Bundle, frames: LabeledFrames, count: int, **options: Any
 ) -> dict[str, Negatives]:
     """Count flagged frames among clean phantoms and polyp-free windows of the data."""
     from edge.datasets.negatives import phantom_negatives, polyp_free_crops
@@ -267,9 +272,9 @@ def _count_clean(
 
     sets = {
         "phantom": phantom_negatives(count),
-        "polyp-free windows": polyp_free_crops(found.pairs),
+        "polyp-free windows": polyp_free_crops(frames.pairs),
     }
-    with console.progress(count + len(found.pairs), "clean frames") as bar:
+    with console.progress(count + len(frames.pairs), "clean frames") as bar:
         return {
             name: count_clean(bundle, images, done=lambda name: bar.update(1, name), **options)
             for name, images in sets.items()

@@ -98,17 +98,17 @@ def run(
             build_detector(detector, opening),
             build_delineator(delineator, opening),
         )
-        found, free = find()
-        bar = stack.enter_context(console.progress(len(found.pairs) + len(free), "images"))
+        frames, free = find()
+        bar = stack.enter_context(console.progress(len(frames.pairs) + len(free), "images"))
         report = evaluate_delimit(
-            found.pairs,
+            frames.pairs,
             found_by,
             drawn_by,
             names=(detector, delineator),
             clean=free,
-            dataset=found.benchmark or data,
+            dataset=frames.benchmark or data,
             done=lambda name: bar.update(1, name),
-            seen=gallery.add if gallery else None,
+            on_frame=gallery.add if gallery else None,
         )
     _show(report)
     if json_path:

@@ -95,8 +95,8 @@ def video_options(command: F) -> F:
 
 def clips_of(context: click.Context) -> list[ClipTruth]:
     """Return the clips of a command line and their truth."""
-    found: list[ClipTruth] = context.meta.get(_CLIPS, [])
-    return found
+    clips: list[ClipTruth] = context.meta.get(_CLIPS, [])
+    return clips
 
 
 def run(
@@ -172,19 +172,19 @@ def _pair(values: dict[str, Any], order: Sequence[str]) -> list[ClipTruth]:
         return []
     from edge.clip_evaluation.run import ClipTruth
 
-    given = {name: iter(values.get(name) or ()) for name in ("video", "boxes", "masks")}
+    values_of = {name: iter(values.get(name) or ()) for name in ("video", "boxes", "masks")}
     pairs: list[tuple[Path, list[ClipTruth]]] = []
     for name in order:
         if name == "video":
-            pairs.append((Path(next(given["video"])), []))
+            pairs.append((Path(next(values_of["video"])), []))
         elif name in ("boxes", "masks", "clean"):
             if not pairs:
                 raise UsageError("the truth of a clip comes before the clip", expected=_FORM)
             clip, truths = pairs[-1]
             if name == "boxes":
-                truths.append(ClipTruth(clip, "boxes", Path(next(given["boxes"]))))
+                truths.append(ClipTruth(clip, "boxes", Path(next(values_of["boxes"]))))
             elif name == "masks":
-                truths.append(ClipTruth(clip, "masks", Path(next(given["masks"]))))
+                truths.append(ClipTruth(clip, "masks", Path(next(values_of["masks"]))))
             else:
                 truths.append(ClipTruth(clip, "clean", None))
     for clip, truths in pairs:

@@ -52,21 +52,27 @@ def show(report: EvaluationReport) -> None:
                 ]
             ],
         )
-    if held := report.confidence:
-        console.say(f"confidence against the Dice of each image, mean {held.quality:.4f}:")
+    if confidence := report.confidence:
+        console.say(f"confidence against the Dice of each image, mean {confidence.quality:.4f}:")
         console.table(
             ["confidence", "ECE", "AURC", "Dice of the most confident", "share of the images"],
             [
-                [name, found.ece, found.aurc, found.quality_at_coverage, found.coverage]
-                for name, found in held.by_confidence.items()
+                [
+                    name,
+                    calibration.ece,
+                    calibration.aurc,
+                    calibration.quality_at_coverage,
+                    calibration.coverage,
+                ]
+                for name, calibration in confidence.by_confidence.items()
             ],
         )
     if report.clean:
         console.table(
             ["polyp-free images", "all", "flagged", "share, 95 % low", "high"],
             [
-                [name, held.n, held.flagged, *(held.ci95 or (None, None))]
-                for name, held in report.clean.items()
+                [name, counts.n, counts.flagged, *(counts.ci95 or (None, None))]
+                for name, counts in report.clean.items()
             ],
         )
     if report.shifts:
@@ -87,28 +93,32 @@ def show(report: EvaluationReport) -> None:
                     row.shift,
                     f"{row.strength:g}",
                     engine,
-                    held.dice,
-                    held.change,
-                    *(held.change_ci95 or (None, None)),
-                    held.negatives.n,
-                    held.negatives.flagged,
+                    figures.dice,
+                    figures.change,
+                    *(figures.change_ci95 or (None, None)),
+                    figures.negatives.n,
+                    figures.negatives.flagged,
                 ]
                 for row in report.shifts.rows
-                for engine, held in row.engines.items()
+                for engine, figures in row.engines.items()
             ],
         )
     for note in report.notes:
         console.say(f"note: {note}")
 
 
-def _show_detection(held: Detection) -> None:
+def _show_detection(detection: Detection) -> None:
     console.say(
-        f"kept regions: threshold {held.threshold:.4f}, minimum region {held.min_region:.1%}, "
-        f"minimum peak {held.min_peak:.4f}"
+        f"kept regions: threshold {detection.threshold:.4f}, "
+        f"minimum region {detection.min_region:.1%}, minimum peak {detection.min_peak:.4f}"
     )
-    rows = [("polyps", held.polyps), *held.by_size.items(), ("images with a polyp", held.images)]
+    rows = [
+        ("polyps", detection.polyps),
+        *detection.by_size.items(),
+        ("images with a polyp", detection.images),
+    ]
     console.table(
-        ["found", "all", "any overlap", "share", f"IoU >= {held.iou:g}", "share"],
+        ["found", "all", "any overlap", "share", f"IoU >= {detection.iou:g}", "share"],
         [
             [
                 name,
@@ -122,8 +132,8 @@ def _show_detection(held: Detection) -> None:
             if counts.n
         ],
     )
-    console.say(f"false regions per frame: {held.false_regions:.3f}")
-    clean = held.clean
+    console.say(f"false regions per frame: {detection.false_regions:.3f}")
+    clean = detection.clean
     if clean.n:
         console.table(
             [
@@ -147,7 +157,7 @@ def _show_detection(held: Detection) -> None:
                 ]
             ],
         )
-    if len(held.by_set) > 1:
+    if len(detection.by_set) > 1:
         console.table(
             [
                 "data set",
@@ -170,6 +180,6 @@ def _show_detection(held: Detection) -> None:
                     group.clean,
                     group.flagged,
                 ]
-                for name, group in held.by_set.items()
+                for name, group in detection.by_set.items()
             ],
         )

@@ -78,10 +78,10 @@ def label(
             force=force,
             done=bar.update,
         )
-    kept = [frame for frame in labels.frames if frame.kept]
-    clean = sum(frame.area == 0 for frame in kept)
+    labeled = [frame for frame in labels.frames if frame.kept]
+    clean = sum(frame.area == 0 for frame in labeled)
     console.say(
-        f"{len(kept)} of {len(labels.frames)} frames kept, {clean} of those without a polyp"
+        f"{len(labeled)} of {len(labels.frames)} frames kept, {clean} of those without a polyp"
     )
     console.made(out)
     console.next_command(

@@ -38,9 +38,9 @@ class LiveStatus:
     ) -> None:
         self._changes, self._clock = changes, clock
         self._line = _watched() if line is None else line
-        self._shown: tuple[object, object] | None = None
+        self._printed_state: tuple[object, object] | None = None
         self._next_ns = clock() + EVERY_NS
-        self._seen: deque[int] = deque()
+        self._frame_times: deque[int] = deque()
         self._newest: tuple[float, Result] | None = None
 
     def conditions(self) -> Iterable[Condition]:
@@ -50,20 +50,20 @@ class LiveStatus:
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
         """Print what is new."""
         now = self._clock()
-        if self._changes and (status.state, status.kind) != self._shown:
-            self._shown = (status.state, status.kind)
+        if self._changes and (status.state, status.kind) != self._printed_state:
+            self._printed_state = (status.state, status.kind)
             console.say(f"state: {status.state}" + (f", {status.text}" if status.text else ""))
         if not self._line:
             return
         if frame is not None and result is not None:
-            self._seen.append(now)
+            self._frame_times.append(now)
             end = max((end for _, end in frame.stamps.values()), default=now)
             self._newest = (end - frame.captured_ns) / 1e6, result
         if now >= self._next_ns:
             self._next_ns = now + EVERY_NS
-            while self._seen and self._seen[0] <= now - EVERY_NS:
-                self._seen.popleft()
-            console.status_line(status_text(len(self._seen), self._newest, status))
+            while self._frame_times and self._frame_times[0] <= now - EVERY_NS:
+                self._frame_times.popleft()
+            console.status_line(status_text(len(self._frame_times), self._newest, status))
 
 
 def status_text(rate: int, newest: tuple[float, Result] | None, status: Status) -> str:
@@ -78,18 +78,18 @@ def status_text(rate: int, newest: tuple[float, Result] | None, status: Status) 
         Rate, age, state and found regions. Of a frame that was not judged, a dash stands in place
         of their number, with the reason.
     """
-    age, found, why = "-", "-", status.text
+    age, region_count, why = "-", "-", status.text
     if newest is not None and rate:
         age_ms, result = newest
         age = f"{age_ms:.0f} ms"
         if result.reason is None:
-            found = str(len(result.regions))
+            region_count = str(len(result.regions))
             if result.boxes:
-                found += f" and {len(result.boxes)} as a box"
+                region_count += f" and {len(result.boxes)} as a box"
         else:
             why = str(result.reason)
     reason = f" ({why})" if why else ""
-    return f"{rate}/s  age {age}  {status.state}{reason}  found {found}"
+    return f"{rate}/s  age {age}  {status.state}{reason}  found {region_count}"
 
 
 def _watched() -> bool:

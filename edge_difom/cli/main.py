@@ -194,10 +194,10 @@ def _status(command: click.Command, arguments: Sequence[str] | None, name: str |
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130, label="")
     except ModuleNotFoundError as error:
-        named = missing(error)
-        if named is None:
+        dependency_error = missing(error)
+        if dependency_error is None:
             raise
-        return _fail(str(named), named.exit_code)
+        return _fail(str(dependency_error), dependency_error.exit_code)
     except OSError as error:
         if error.errno == errno.EPIPE and not error.filename:
             # The reader of stdout has ended, as `head` does; Python must not try to flush it.

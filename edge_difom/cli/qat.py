@@ -93,16 +93,16 @@ def qat(
     from quantize.runs.folder import bits_of, make_qat_config, qat_path
     from quantize.runs.train import train_qat
 
-    given = {name: value for name, value in settings.items() if value not in (None, ())}
-    if "negatives" in given:
-        given["negatives"] = [str(folder.resolve()) for folder in given["negatives"]]
-    if resume and (given or force):
+    values = {name: value for name, value in settings.items() if value not in (None, ())}
+    if "negatives" in values:
+        values["negatives"] = [str(folder.resolve()) for folder in values["negatives"]]
+    if resume and (values or force):
         raise UsageError("--resume takes no other settings", hint=f"edge-difom qat {run} --resume")
     path = qat_path(run, bits)
     if judge_again:
-        _judge_again(path, resume or force, given)
+        _judge_again(path, resume or force, values)
         return
-    config = make_qat_config({"bits": bits_of(path), **given})
+    config = make_qat_config({"bits": bits_of(path), **values})
     keep_freed_memory()
     try:
         train_qat(run, config, resume=resume, force=force, report=console.progress)
@@ -119,18 +119,18 @@ def qat(
     )
 
 
-def _judge_again(path: Path, trains: bool, given: dict[str, Any]) -> None:
+def _judge_again(path: Path, trains: bool, values: dict[str, Any]) -> None:
     from edge.errors import UsageError
     from edge_difom.cli.qat_show import print_report
     from quantize.runs.folder import load_quantized
     from quantize.runs.report import judge_again, refuse_breach
 
     limits = ("max_drop", "max_small_drop")
-    if trains or set(given) - set(limits):
+    if trains or set(values) - set(limits):
         raise UsageError(
             "--judge-again trains nothing", expected="--max-drop and --max-small-drop alone"
         )
-    report = judge_again(path, **{name: given.get(name) for name in limits})
+    report = judge_again(path, **{name: values.get(name) for name in limits})
     print_report(path)
     refuse_breach(report, load_quantized(path))
     out = console.quote(path.parent / "bundle")

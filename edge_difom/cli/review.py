@@ -74,13 +74,13 @@ def _serve(folder: Path, port: int) -> None:
         console.next_command(follow)
 
 
-def show_export(made: Provenance, out: Path) -> None:
+def show_export(provenance: Provenance, out: Path) -> None:
     """Print what was exported, and how a training takes it."""
     from edge.review.export import CLEAN
 
-    polyps = sum(frame.mask != "" for frame in made.frames)
-    clean = len(made.frames) - polyps
-    left = ", ".join(f"{number} {kind}" for kind, number in made.left_out.items())
+    polyps = sum(frame.mask != "" for frame in provenance.frames)
+    clean = len(provenance.frames) - polyps
+    left = ", ".join(f"{number} {kind}" for kind, number in provenance.left_out.items())
     console.say(f"{polyps} frames with a polyp, {clean} clean")
     if left:
         console.say(f"left out: {left}")

@@ -10,7 +10,7 @@ import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console, options, run_config, run_defaults, run_summary
-from edge_difom.cli.signals import asked_by_signal, stop_on_signal
+from edge_difom.cli.signals import event_by_signal, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,8 +221,8 @@ def command(
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.
         stop = stack.enter_context(stop_on_signal())
-        still = stack.enter_context(asked_by_signal("stills", stills))
-        mark = stack.enter_context(asked_by_signal("marks", marks))
+        still = stack.enter_context(event_by_signal("stills", stills))
+        mark = stack.enter_context(event_by_signal("marks", marks))
         from edge.bundle.reader import Bundle
         from edge.inference.engine_spec import bundle_spec
         from edge.inference.supervisor import SingleBundle
@@ -305,7 +305,7 @@ def command(
         console.write_json(json_path, summary)
     written = [str(path) for sink in outputs for path in sink.outputs()]
     console.made(
-        *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
+        *(file for file in (*written, json_path) if file and file != "-" and Path(file).exists())
     )
     run_summary.refuse_unjudged(summary, failure)
     if marks is not None:

@@ -48,19 +48,20 @@ def read_config(path: Path, command: click.Command) -> dict[str, Any]:
     Raises:
         UsageError: The file cannot be read, a key is no option, or a value has the wrong type.
     """
-    known = _options(command)
-    found = _decode(path)
-    unknown = [key for key in found if key not in known]
+    options = _options(command)
+    table = _decode(path)
+    unknown = [key for key in table if key not in options]
     if unknown:
-        near = [_near(key, known) for key in unknown]
+        near = [_near(key, options) for key in unknown]
         raise UsageError(
             f"{path}: {'unknown key' if len(unknown) == 1 else 'unknown keys'} "
             f"{', '.join(repr(key) for key in unknown)}",
-            expected=", ".join(known),
+            expected=", ".join(options),
             hint="; ".join(f"did you mean {name!r}?" for name in near if name),
         )
     return {
-        str(known[key].name): _value(path, key, value, known[key]) for key, value in found.items()
+        str(options[key].name): _value(path, key, value, options[key])
+        for key, value in table.items()
     }
 
 
@@ -77,30 +78,32 @@ def drop_replaced(context: click.Context, values: Mapping[str, Any]) -> dict[str
     path = context.meta.get(_FILE)
     if path is not None and not path.exists():
         read_config(path, context.command)
-    kept = dict(values)
+    values_left = dict(values)
     for pair in EXCLUSIVE:
         for name, other in (pair, pair[::-1]):
             typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-            ours = context.get_parameter_source(other) is click.core.ParameterSource.DEFAULT_MAP
-            if typed and ours:
-                kept[other] = None
-    return kept
+            from_file = (
+                context.get_parameter_source(other) is click.core.ParameterSource.DEFAULT_MAP
+            )
+            if typed and from_file:
+                values_left[other] = None
+    return values_left
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    found = {}
+    options = {}
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name not in (_CONFIG, "help"):
             long = next(option for option in parameter.opts if option.startswith("--"))
-            found[long.removeprefix("--")] = parameter
-    return found
+            options[long.removeprefix("--")] = parameter
+    return options
 
 
 def _decode(path: Path) -> dict[str, Any]:
     import msgspec
 
     try:
-        found = msgspec.toml.decode(path.read_bytes())
+        values = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read", expected="a TOML file", got=error.strerror or str(error)
@@ -111,13 +114,13 @@ def _decode(path: Path) -> dict[str, Any]:
             expected='key = value lines, such as engine = "openvino"',
             got=str(error),
         ) from error
-    assert isinstance(found, dict)
-    return found
+    assert isinstance(values, dict)
+    return values
 
 
-def _near(key: str, known: Mapping[str, click.Option]) -> str:
+def _near(key: str, options: Mapping[str, click.Option]) -> str:
     plain = key.lower().replace("_", "-").removeprefix("no-")
-    near = difflib.get_close_matches(plain, list(known), n=1)
+    near = difflib.get_close_matches(plain, list(options), n=1)
     return near[0] if near else ""
 
 
@@ -125,8 +128,8 @@ def _value(path: Path, key: str, value: Any, option: click.Option) -> Any:
     """Check the type of a value; ranges and choices are checked as on the command line."""
     expected, fits = _expected(option)
     if not fits(value):
-        shown = "a table" if isinstance(value, dict) else repr(value)
-        raise UsageError(f"{path}: the value of {key!r} does not fit", expected=expected, got=shown)
+        text = "a table" if isinstance(value, dict) else repr(value)
+        raise UsageError(f"{path}: the value of {key!r} does not fit", expected=expected, got=text)
     if option.multiple:
         return [value] if isinstance(value, str) else value
     if _may_stand_alone(option):

@@ -61,10 +61,12 @@ def command(folder: Path | None, sort: str, reverse: bool, json_path: str | None
     from distill.run_table import read_runs, runs_root, sort_runs
 
     root = runs_root() if folder is None else folder
-    found = read_runs(root)
-    for row in found:
-        _mark_killed(root if len(found) == 1 and not (root / row.run).is_dir() else root / row.run)
-    rows = sort_runs(found, sort, reverse=(sort in DESCENDING) != reverse)
+    run_rows = read_runs(root)
+    for row in run_rows:
+        _mark_killed(
+            root if len(run_rows) == 1 and not (root / row.run).is_dir() else root / row.run
+        )
+    rows = sort_runs(run_rows, sort, reverse=(sort in DESCENDING) != reverse)
     console.table(COLUMNS, [[getattr(row, column) for column in COLUMNS] for row in rows])
     if json_path:
         console.write_json(json_path, rows)

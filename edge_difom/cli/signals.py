@@ -23,10 +23,10 @@ def stop_on_signal() -> Iterator[threading.Event]:
     A signal that the caller ignores stays ignored, so that `nohup` keeps its meaning.
     """
     stop = threading.Event()
-    found = {number: signal.getsignal(number) for number in STOPPING}
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
     before = {
         number: handler
-        for number, handler in found.items()
+        for number, handler in handlers.items()
         if handler is not signal.SIG_IGN or number is not signal.SIGHUP
     }
 
@@ -48,20 +48,20 @@ KEEPING = {"stills": signal.SIGUSR1, "marks": signal.SIGUSR2}
 
 
 @contextmanager
-def asked_by_signal(option: str, folder: Path | None) -> Iterator[threading.Event]:
+def event_by_signal(option: str, folder: Path | None) -> Iterator[threading.Event]:
     """An event that a signal sets; without a folder the signal is left alone.
 
     Args:
         option: Of `KEEPING`.
         folder: Value of the option.
     """
-    asked = threading.Event()
+    requested = threading.Event()
     if folder is None:
-        yield asked
+        yield requested
         return
-    before = signal.signal(KEEPING[option], lambda *_: asked.set())
+    before = signal.signal(KEEPING[option], lambda *_: requested.set())
     try:
-        yield asked
+        yield requested
     finally:
         signal.signal(KEEPING[option], before)
 

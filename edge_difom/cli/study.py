@@ -199,15 +199,15 @@ def paper(
     console.made(folder / RECORD, table)
 
 
-def _show_forecast(found: Forecast) -> None:
+def _show_forecast(costs: Forecast) -> None:
     console.table(
         ["student", "cells", "s per step", "training h", "evaluation h", "GB"],
         [
             [row.student, row.cells, row.step_s, row.train_h, row.evaluate_h, row.bytes / 1e9]
-            for row in found.students
+            for row in costs.students
         ],
     )
-    if found.teachers:
+    if costs.teachers:
         console.table(
             ["teacher", "frames to see", "h", "GB", "from"],
             [
@@ -218,10 +218,10 @@ def _show_forecast(found: Forecast) -> None:
                     row.bytes / 1e9,
                     "measured here" if row.measured else "published size; not on this machine",
                 ]
-                for row in found.teachers
+                for row in costs.teachers
             ],
         )
     console.say(
-        f"about {found.hours:.3g} h and {found.bytes / 1e9:.3g} GB on this machine; "
-        f"{found.free_bytes / 1e9:.3g} GB are free"
+        f"about {costs.hours:.3g} h and {costs.bytes / 1e9:.3g} GB on this machine; "
+        f"{costs.free_bytes / 1e9:.3g} GB are free"
     )

@@ -96,8 +96,8 @@ def fit(name: str, assignments: tuple[str, ...], out: Path, force: bool, **optio
     from edge_difom.runtime_env import keep_freed_memory
 
     keep_freed_memory()
-    given = {key: value for key, value in options.items() if value not in (None, ())}
-    config = fit_config(name, given | parse_assignments(assignments))
+    values = {key: value for key, value in options.items() if value not in (None, ())}
+    config = fit_config(name, values | parse_assignments(assignments))
     best = fit_teacher(config, out, force=force, report=console.progress)
     console.say(
         f"validation Dice {best['dice_val']:.4f}, IoU {best['iou_val']:.4f} at "

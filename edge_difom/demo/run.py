@@ -133,13 +133,13 @@ class Demo:
         verify_bundle(bundle).raise_for_problems()
         pairs = find_pairs(phantom / "validation") + find_pairs(phantom / "negatives")
         with console.progress(len(pairs) * (len(ENGINES) + 1), "score") as bar:
-            found = {
+            reports = {
                 name: evaluate_bundle(bundle, pairs, engine=name, done=lambda _: bar.update())
                 for name in ENGINES
             }
-            found["f32"] = evaluate_run(run, pairs)
+            reports["f32"] = evaluate_run(run, pairs)
             bar.update(len(pairs))
-        return found
+        return reports
 
     def _run(self, bundle: Bundle, clip: Path) -> Any:
         from edge.engines.open import open_engine

@@ -87,16 +87,16 @@ def card_facts(quantized: QuantizedRun, splits: Splits) -> CardFacts:
         DataError: The record of the run's environment is damaged.
     """
     config, environment = quantized.source.config, read_environment(quantized.source.path)
-    flat, given = config.flat(), quantized.config
+    flat, quantizing = config.flat(), quantized.config
     return CardFacts(
         sets=set_facts(splits),
         settings={name: _text(flat[name]) for name in _SETTINGS if name in flat},
         quantization={
-            "bits of the weights": str(given.bits),
-            "epochs": str(given.epochs),
-            "lr": f"{given.lr:g}",
-            "calibration images": str(given.calibration),
-            "distill_weight": f"{given.distill_weight:g}",
+            "bits of the weights": str(quantizing.bits),
+            "epochs": str(quantizing.epochs),
+            "lr": f"{quantizing.lr:g}",
+            "calibration images": str(quantizing.calibration),
+            "distill_weight": f"{quantizing.distill_weight:g}",
         },
         environment={
             name: str(environment[name]) for name in _ENVIRONMENT if environment.get(name)
@@ -107,17 +107,17 @@ def card_facts(quantized: QuantizedRun, splits: Splits) -> CardFacts:
 
 def set_facts(splits: Splits) -> dict[str, SetFacts]:
     """Count the frames and groups of each data set, in the order of their names."""
-    held: dict[str, list[Sample]] = {field: getattr(splits, field) for field in KINDS}
-    names = sorted({sample.dataset for samples in held.values() for sample in samples})
+    by_kind: dict[str, list[Sample]] = {field: getattr(splits, field) for field in KINDS}
+    names = sorted({sample.dataset for samples in by_kind.values() for sample in samples})
     return {
         name: SetFacts(
             frames={
                 field: count
-                for field, samples in held.items()
+                for field, samples in by_kind.items()
                 if (count := len(_of(samples, name)))
             },
             groups=len(
-                {sample.group for samples in held.values() for sample in _of(samples, name)}
+                {sample.group for samples in by_kind.values() for sample in _of(samples, name)}
             ),
         )
         for name in names

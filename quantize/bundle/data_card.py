@@ -28,7 +28,7 @@ def data_card(manifest: Manifest, sets: Mapping[str, SetFacts]) -> str:
         manifest: Manifest of the bundle.
         sets: Data set -> its frames.
     """
-    kinds = [kind for kind in KINDS if any(kind in held.frames for held in sets.values())]
+    kinds = [kind for kind in KINDS if any(kind in facts.frames for facts in sets.values())]
     lines = [
         f"# Data card: {markdown(manifest.name)}",
         "",
@@ -45,9 +45,9 @@ def data_card(manifest: Manifest, sets: Mapping[str, SetFacts]) -> str:
         "files |",
         "|---" * (len(kinds) + 3) + "|",
         *(
-            f"| {markdown(name)} | {' | '.join(str(held.frames.get(kind, 0)) for kind in kinds)} "
-            f"| {held.groups} | {_digest(manifest, name)} |"
-            for name, held in sets.items()
+            f"| {markdown(name)} | {' | '.join(str(facts.frames.get(kind, 0)) for kind in kinds)} "
+            f"| {facts.groups} | {_digest(manifest, name)} |"
+            for name, facts in sets.items()
         ),
         "",
         "Each instance is one RGB frame; its label is a mask of one class, a set of boxes, or the "
@@ -66,7 +66,8 @@ def data_card(manifest: Manifest, sets: Mapping[str, SetFacts]) -> str:
         "",
         "## Preprocessing and labeling",
         "",
-        f"{_shown(manifest)} stretched to {manifest.input.width} x {manifest.input.height} pixels. "
+        f"{_frame_part(manifest)} stretched to "
+        f"{manifest.input.width} x {manifest.input.height} pixels. "
         "The published files are not changed.",
         *_teachers(manifest, sets),
         f"{NOT_RECORDED} about who drew the masks and how often experts agreed.",
@@ -98,7 +99,7 @@ def _digest(manifest: Manifest, name: str) -> str:
     return f"`{digest}`" if digest else "none"
 
 
-def _shown(manifest: Manifest) -> str:
+def _frame_part(manifest: Manifest) -> str:
     if manifest.input.field_of_view == "view":
         return f"The field of view of each frame, cut out with a margin of {100 * MARGIN:g} %, is"
     return "Each frame, whole, is"
@@ -106,7 +107,9 @@ def _shown(manifest: Manifest) -> str:
 
 def _teachers(manifest: Manifest, sets: Mapping[str, SetFacts]) -> list[str]:
     """Say whose outputs were learned where there are no masks."""
-    without = [name for name, held in sets.items() if {"unlabeled", "images"} & held.frames.keys()]
+    without = [
+        name for name, facts in sets.items() if {"unlabeled", "images"} & facts.frames.keys()
+    ]
     if not without:
         return []
     taught = ", ".join(map(markdown, manifest.provenance.teachers)) or "the student itself"

@@ -123,10 +123,10 @@ def make_bundle(
     gate = _gate(quantized, accept)
     source, canonical = quantized.source, quantized.canonical
     plain = export_engines(canonicalize(source.student, canonical.size))
-    whole = export_engines(canonical)
-    engines = _chosen(whole, plain, extra)
+    exported = export_engines(canonical)
+    engines = _chosen(exported, plain, extra)
     # Compare every engine that goes into the bundle or could have gone into it.
-    compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
+    compared = [*exported, *plain, *(engine for engine in engines if engine.precision == "bf16")]
     splits = read_run_splits(source.path / "splits.json")
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     rule = source.config.data.field_of_view
@@ -164,18 +164,18 @@ def make_bundle(
         gate=gate,
         files={},
     )
-    check_golden_scores(manifest, whole, frames, scores, threads=threads)
+    check_golden_scores(manifest, exported, frames, scores, threads=threads)
     manifest = msgspec.structs.replace(
         manifest,
         parity=[
             row
-            for given in (
+            for frame_set in (
                 _validation_frames(pairs, canonical.size, rule),
                 FrameSet("golden", frames, [entry.frame for entry in golden]),
                 hard_frames(canonical.size),
             )
             for row in parity_rows(
-                source.student, quantized.model, canonical, compared, given, threshold=threshold
+                source.student, quantized.model, canonical, compared, frame_set, threshold=threshold
             )
         ],
         accuracy=_accuracy(manifest, engines, pairs, threads),
@@ -216,14 +216,14 @@ def _gate(quantized: QuantizedRun, accept: str | None) -> AccuracyGate | None:
 
 
 def _chosen(
-    whole: Sequence[ExportedEngine], plain: Sequence[ExportedEngine], extra: Sequence[str]
+    exported: Sequence[ExportedEngine], plain: Sequence[ExportedEngine], extra: Sequence[str]
 ) -> list[ExportedEngine]:
     """Select the engines that go into the bundle."""
     unknown = sorted(set(extra) - set(EXTRA))
     if unknown:
         raise UsageError(f"no engine {unknown[0]!r} to add", expected=" | ".join(EXTRA))
     runtimes = {"openvino", "tflite"} | ({"onnx"} & set(extra))
-    chosen = [engine for engine in whole if engine.runtime in runtimes]
+    chosen = [engine for engine in exported if engine.runtime in runtimes]
     if "f32" in extra:
         chosen += [engine for engine in plain if engine.runtime in runtimes]
     if "bf16" in extra:
@@ -278,19 +278,19 @@ def _clean_frames(run: Path, splits: Splits, negatives: Sequence[Path]) -> list[
 
     An image that the student was trained on is left out with a warning.
     """
-    held = read_clean_splits(run / "splits.json")
-    known = {frame.image.resolve() for frame in held}
+    recorded = read_clean_splits(run / "splits.json")
+    recorded_paths = {frame.image.resolve() for frame in recorded}
     trained = {Path(sample.image).resolve() for sample in (*splits.train, *splits.clean_train)}
-    given = clean_frames(negatives)
-    further = [frame for frame in given if frame.image.resolve() not in trained | known]
-    learned = sum(frame.image.resolve() in trained for frame in given)
+    supplied = clean_frames(negatives)
+    further = [frame for frame in supplied if frame.image.resolve() not in trained | recorded_paths]
+    learned = sum(frame.image.resolve() in trained for frame in supplied)
     if learned:
         logger.warning(
             "%d of %d clean frames were trained on; they do not choose the threshold",
             learned,
-            len(given),
+            len(supplied),
         )
-    return held + further
+    return recorded + further
 
 
 def _calibration(
@@ -342,8 +342,8 @@ def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Field
         image, mask = read_pair(pair.image, pair.mask)
         part = seen_part(image, rule)
         frames.append(to_input(cut(image, part), size, bgr=False))
-        shown = cut(mask, part).astype(np.uint8)
-        masks.append(cv2.resize(shown, size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+        mask_part = cut(mask, part).astype(np.uint8)
+        masks.append(cv2.resize(mask_part, size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
     return FrameSet("validation", np.stack(frames), [pair.name for pair in spread], np.stack(masks))
 
 

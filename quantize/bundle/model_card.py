@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge.frame import FieldOfView
     from quantize.bundle.card_facts import CardFacts
 
-_SHOWN: dict[FieldOfView, str] = {
+_VIEW_TEXTS: dict[FieldOfView, str] = {
     "full-frame": "one RGB frame, whole,",
     "view": f"the field of view of one RGB frame with a margin of {100 * MARGIN:g} %,",
 }
@@ -41,7 +41,7 @@ def model_card(
         layers: Globs of the layers that have these bits, if they are fewer than 8.
         facts: What the run records; None if the bundle is not made from a run.
     """
-    made = manifest.provenance
+    provenance = manifest.provenance
     lines = [
         f"# Model card: {markdown(manifest.name)}",
         "",
@@ -50,17 +50,18 @@ def model_card(
         "## Model details",
         "",
         "- Task: polyp segmentation in colonoscopy frames, one class.",
-        f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
-        f"(recipe `{made.recipe}`), then quantized to {_grid(bits, layers)}.",
-        f"- Input: {_SHOWN[manifest.input.field_of_view]} stretched to {manifest.input.width} "
+        f"- Student: `{provenance.student}`, distilled from "
+        f"{', '.join(provenance.teachers) or 'no teacher'} (recipe `{provenance.recipe}`), "
+        f"then quantized to {_grid(bits, layers)}.",
+        f"- Input: {_VIEW_TEXTS[manifest.input.field_of_view]} stretched to {manifest.input.width} "
         f"x {manifest.input.height}, uint8; normalization is in the graph.",
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
         f"mask from {manifest.output.threshold:g}; regions smaller than "
         f"{manifest.output.min_region:.1%} of the shown part or with a peak below "
         f"{manifest.output.min_peak:g} are left out.",
         f"- License: {manifest.license}.",
-        f"- Made {made.created} with seed {made.seed}"
-        f"{', by ' * bool(made.versions)}{_listed(made.versions)}.",
+        f"- Made {provenance.created} with seed {provenance.seed}"
+        f"{', by ' * bool(provenance.versions)}{_listed(provenance.versions)}.",
         *(_training(facts) if facts else []),
         "",
         "## Intended use",
@@ -89,8 +90,8 @@ def model_card(
         "",
         "## Training data",
         "",
-        f"{', '.join(map(markdown, made.data)) or 'None is recorded'}: DATA_CARD.md has frames, "
-        "groups and digests.",
+        f"{', '.join(map(markdown, provenance.data)) or 'None is recorded'}: "
+        "DATA_CARD.md has frames, groups and digests.",
         "",
         "## Accuracy",
         "",
@@ -207,52 +208,55 @@ def _share(count: int, n: int) -> str:
     return f"{count / n:.1%}" if n else "-"
 
 
-def _operating_point(made: Calibration | None) -> list[str]:
+def _operating_point(calibration: Calibration | None) -> list[str]:
     """Describe how threshold, minimum region and minimum peak were chosen."""
-    if made is None:
+    if calibration is None:
         return []
     points = [
-        ("highest Dice", made.best),
-        ("**chosen**", made.chosen),
-        *(("", point) for point in made.curve),
+        ("highest Dice", calibration.best),
+        ("**chosen**", calibration.chosen),
+        *(("", point) for point in calibration.curve),
     ]
-    frames = ", ".join(f"{count} of {markdown(name)}" for name, count in made.data.items())
-    clean = ", ".join(f"{count} of {markdown(name)}" for name, count in made.negatives.items())
+    frames = ", ".join(f"{count} of {markdown(name)}" for name, count in calibration.data.items())
+    clean = ", ".join(
+        f"{count} of {markdown(name)}" for name, count in calibration.negatives.items()
+    )
     return [
         "## Threshold",
         "",
-        f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
+        f"Chosen on validation frames from the scores of {calibration.engine}: {calibration.rule}. "
         f"Frames with a polyp: {frames}; without: {clean or 'none'}. "
         "Figures on these frames flatter the model, because the choice was made on them.",
         "",
-        *_specificity(made),
+        *_specificity(calibration),
         "| | threshold | minimum region | minimum peak | Dice | polyps found | flagged |",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {point.threshold:.4f} | {made.limits(point)[0]:.1%} "
-            f"| {made.limits(point)[1]:.4f} | {point.dice:.4f} | {point.found} | {point.flagged} |"
+            f"| {name} | {point.threshold:.4f} | {calibration.limits(point)[0]:.1%} "
+            f"| {calibration.limits(point)[1]:.4f} | {point.dice:.4f} "
+            f"| {point.found} | {point.flagged} |"
             for name, point in points
         ),
         "",
-        *_proportions("Polyps found by data set", made.found_by_set, "found"),
-        *_proportions("Clean frames flagged by data set", made.flagged_by_set, "flagged"),
+        *_proportions("Polyps found by data set", calibration.found_by_set, "found"),
+        *_proportions("Clean frames flagged by data set", calibration.flagged_by_set, "flagged"),
         *_proportions(
-            "Clean frames flagged by video sequence", made.flagged_by_sequence, "flagged"
+            "Clean frames flagged by video sequence", calibration.flagged_by_sequence, "flagged"
         ),
     ]
 
 
-def _specificity(made: Calibration) -> list[str]:
+def _specificity(calibration: Calibration) -> list[str]:
     """Report the wanted and the reached specificity."""
-    if made.specificity is None:
+    if calibration.specificity is None:
         return []
-    if made.reached is None:
+    if calibration.reached is None:
         return ["**No clean frame took part: false alarms are unknown.**", ""]
     text = (
-        f"Clean frames that stay unflagged: {made.reached:.1%}, {made.specificity:.1%} wanted "
-        "(mean over data sets of the mean over sequences)."
+        f"Clean frames that stay unflagged: {calibration.reached:.1%}, "
+        f"{calibration.specificity:.1%} wanted (mean over data sets of the mean over sequences)."
     )
-    if made.fell_short:
+    if calibration.fell_short:
         text += " **No candidate reaches the wanted share; the chosen one flags the fewest.**"
     return [text, ""]
 
@@ -263,7 +267,10 @@ def _proportions(title: str, proportions: Mapping[str, Proportion], what: str) -
     return [
         f"| {title} | all | {what} |",
         "|---|---|---|",
-        *(f"| {markdown(name)} | {held.n} | {held.count} |" for name, held in proportions.items()),
+        *(
+            f"| {markdown(name)} | {proportion.n} | {proportion.count} |"
+            for name, proportion in proportions.items()
+        ),
         "",
     ]
 

@@ -55,33 +55,33 @@ def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
     """
     name, size = bundle.manifest.provenance.student, bundle.manifest.input
     student = build_student(name, pretrained=False).for_engines().eval()
-    held = _read_convolutions(bundle)
+    stored = _read_convolutions(bundle)
     traced = trace(student, torch.zeros(1, 3, size.height, size.width))
-    named = convolutions(traced)
-    if len(named) != len(held):
-        named = [conv for conv in named if not conv.name.startswith("presence.")]
-    if len(named) != len(held):
+    layers = convolutions(traced)
+    if len(layers) != len(stored):
+        layers = [conv for conv in layers if not conv.name.startswith("presence.")]
+    if len(layers) != len(stored):
         raise UsageError(
             f"the weights of this bundle do not fit {name}",
-            expected=f"{len(named)} convolutions",
-            got=f"{len(held)}",
+            expected=f"{len(layers)} convolutions",
+            got=f"{len(stored)}",
         )
     # The presence logit may come before or behind the last parts of the decoder.
-    named.sort(key=lambda conv: conv.name.startswith("presence."))
-    for conv in named:
+    layers.sort(key=lambda conv: conv.name.startswith("presence."))
+    for conv in layers:
         if conv.name.startswith("presence."):
-            held.append(held.pop(_find(held, student.get_submodule(conv.name))))
+            stored.append(stored.pop(_find(stored, student.get_submodule(conv.name))))
     state: dict[str, Tensor] = {}
-    for conv, weights in zip(named, held, strict=True):
+    for conv, weights in zip(layers, stored, strict=True):
         _place(student, conv.name, _norm_name(conv.node), weights, state)
     return state
 
 
-def _find(held: Sequence[_Weights], module: Any) -> int:
+def _find(weights: Sequence[_Weights], module: Any) -> int:
     """Return the place of the first convolution with as many weights and outputs as a module."""
     size = (module.weight.numel(), len(module.weight))
     return next(
-        place for place, one in enumerate(held) if (one.weight.numel(), len(one.bias)) == size
+        place for place, one in enumerate(weights) if (one.weight.numel(), len(one.bias)) == size
     )
 
 
@@ -119,7 +119,7 @@ def _read_convolutions(bundle: Bundle) -> list[_Weights]:
     if entry is None:
         raise UsageError("the bundle has no OpenVINO engine", expected="an INT8 engine of OpenVINO")
     graph = read_ir([bundle.read(path) for path in entry.files])
-    found: dict[int, _Weights] = {}
+    convolutions_by_number: dict[int, _Weights] = {}
     for op in graph.get_ordered_ops():
         sources = [value.get_node() for value in op.input_values()]
         if op.get_type_name() != "Add" or "onvolution" not in sources[0].get_type_name():
@@ -129,10 +129,10 @@ def _read_convolutions(bundle: Bundle) -> list[_Weights]:
         integers, steps = (kernel.input_value(index).get_node() for index in (0, 1))
         integers = integers.input_value(0).get_node()
         weight = _constant(integers).astype(np.float32) * _constant(steps)
-        found[int(number or 0)] = _Weights(
+        convolutions_by_number[int(number or 0)] = _Weights(
             torch.from_numpy(weight), torch.from_numpy(_constant(sources[1]).reshape(-1))
         )
-    return [found[number] for number in sorted(found)]
+    return [convolutions_by_number[number] for number in sorted(convolutions_by_number)]
 
 
 def _constant(op: Any) -> NDArray[Any]:

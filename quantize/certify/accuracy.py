@@ -129,7 +129,7 @@ def _row(step: str, report: EvaluationReport) -> AccuracyRow:
         if row.dice is not None and size_of(row.area_true) == "small"
     ]
     hits = [bool(row.dice) for row in small]
-    found = sum(hits)
+    hit_count = sum(hits)
     return AccuracyRow(
         step=step,
         frames=len(report.per_image),
@@ -137,8 +137,8 @@ def _row(step: str, report: EvaluationReport) -> AccuracyRow:
         dice=report.dice,
         dice_ci95=report.dice_ci95,
         small=len(small),
-        small_found=found,
-        small_recall=found / len(small) if small else None,
+        small_found=hit_count,
+        small_recall=hit_count / len(small) if small else None,
         flagged=report.negatives.flagged,
         dices=[row.dice for row in report.per_image if row.dice is not None],
         small_hits=hits,

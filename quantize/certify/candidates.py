@@ -78,14 +78,17 @@ class Balance:
 
     def __init__(self) -> None:
         self._dice: dict[str, Cube] = {}
-        self._found: dict[str, Cube] = {}
+        self._polyps_found: dict[str, Cube] = {}
         self._frames: Counter[str] = Counter()
         self._clean: list[tuple[tuple[str, str], NDArray[np.int16]]] = []
 
     def add_polyp(self, dataset: str, table: PolypTable) -> None:
         """Add a frame with a polyp."""
         self._frames[dataset] += 1
-        for sums, values in ((self._dice, table.dice), (self._found, reaches(table.touching))):
+        for sums, values in (
+            (self._dice, table.dice),
+            (self._polyps_found, reaches(table.touching)),
+        ):
             sums.setdefault(dataset, np.zeros(table.dice.shape))
             sums[dataset] += values
 
@@ -95,18 +98,18 @@ class Balance:
 
     def candidates(self) -> Candidates:
         """Return the figures of all candidates; needs at least one frame with a polyp."""
-        dice, found = (
+        dice, polyps_found = (
             np.mean([sums[name] / count for name, count in self._frames.items()], axis=0)
-            for sums in (self._dice, self._found)
+            for sums in (self._dice, self._polyps_found)
         )
         if not self._clean:
-            return Candidates(dice, found, None)
+            return Candidates(dice, polyps_found, None)
         frames = Counter(place for place, _ in self._clean)
         sequences = Counter(dataset for dataset, _ in frames)
         unflagged = np.zeros(dice.shape)
         for place, highest in self._clean:
             unflagged += ~reaches(highest) / (frames[place] * sequences[place[0]] * len(sequences))
-        return Candidates(dice, found, unflagged)
+        return Candidates(dice, polyps_found, unflagged)
 
 
 def choose(candidates: Candidates, specificity: float) -> Place:
@@ -116,15 +119,21 @@ def choose(candidates: Candidates, specificity: float) -> Place:
         candidates: Figures of all candidates.
         specificity: Share of the clean frames that must stay unflagged, 0 to 1.
     """
-    dice, found, unflagged = candidates
-    allowed = found > 0 if found.any() else np.ones(found.shape, bool)
+    dice, polyps_found, unflagged = candidates
+    allowed = polyps_found > 0 if polyps_found.any() else np.ones(polyps_found.shape, bool)
     if unflagged is not None:
         best = unflagged[allowed].max()
         allowed &= unflagged >= min(specificity, best) - _EPSILON
     near = allowed & (dice >= dice[allowed].max() - SLACK)
     return min(
         (Place(*place) for place in np.argwhere(near).tolist()),
-        key=lambda place: (-found[place], place.peak, -dice[place], place.region, place.level),
+        key=lambda place: (
+            -polyps_found[place],
+            place.peak,
+            -dice[place],
+            place.region,
+            place.level,
+        ),
     )
 
 

@@ -71,8 +71,8 @@ class _Loss(NamedTuple):
     def line(self) -> str:
         """Write the loss with its interval and its limit."""
         within = self.interval
-        held = "" if within is None else f" ({within.low:.4f} to {within.high:.4f})"
-        return f"{self.text}, {self.loss:.4f} lost{held} and {self.allowed:g} allowed"
+        bounds = "" if within is None else f" ({within.low:.4f} to {within.high:.4f})"
+        return f"{self.text}, {self.loss:.4f} lost{bounds} and {self.allowed:g} allowed"
 
 
 def judge(rows: Sequence[AccuracyRow], *, max_drop: float, max_small_drop: float) -> Gate:
@@ -83,17 +83,17 @@ def judge(rows: Sequence[AccuracyRow], *, max_drop: float, max_small_drop: float
         max_drop: Dice that INT8 may lose.
         max_small_drop: Recall of small polyps that INT8 may lose.
     """
-    whole = next(row for row in rows if row.step == F32)
+    baseline = next(row for row in rows if row.step == F32)
     judged = [row for row in rows if row.step not in (F32, PTQ)]
     losses = []
     for row in judged:
-        losses += _dice_loss(whole, row, max_drop) + _small_loss(whole, row, max_small_drop)
+        losses += _dice_loss(baseline, row, max_drop) + _small_loss(baseline, row, max_small_drop)
     broken = [loss for loss in losses if loss.fails]
     return Gate(
         max_drop=max_drop,
         max_small_drop=max_small_drop,
         breaches=[loss.line() for loss in broken],
-        notes=_notes(whole),
+        notes=_notes(baseline),
         undecided=[loss.line() for loss in losses if loss.may_fail and not loss.fails],
         limits=sorted({loss.limit for loss in broken}),
     )
@@ -136,41 +136,48 @@ def gate_record(
     )
 
 
-def _dice_loss(whole: AccuracyRow, row: AccuracyRow, allowed: float) -> list[_Loss]:
-    if whole.dice is None or row.dice is None:
+def _dice_loss(baseline: AccuracyRow, row: AccuracyRow, allowed: float) -> list[_Loss]:
+    if baseline.dice is None or row.dice is None:
         return []
-    text = f"{row.step}: Dice {row.dice:.4f} against {whole.dice:.4f} in f32"
-    paired = _paired(row.dices, whole.dices)
-    return [_Loss("max_drop", allowed, whole.dice - row.dice, paired, text)]
+    text = f"{row.step}: Dice {row.dice:.4f} against {baseline.dice:.4f} in f32"
+    paired = _paired(row.dices, baseline.dices)
+    return [_Loss("max_drop", allowed, baseline.dice - row.dice, paired, text)]
 
 
-def _small_loss(whole: AccuracyRow, row: AccuracyRow, allowed: float) -> list[_Loss]:
-    if whole.small < MIN_SMALL_POLYPS or whole.small_recall is None or row.small_recall is None:
+def _small_loss(baseline: AccuracyRow, row: AccuracyRow, allowed: float) -> list[_Loss]:
+    if (
+        baseline.small < MIN_SMALL_POLYPS
+        or baseline.small_recall is None
+        or row.small_recall is None
+    ):
         return []
     text = (
         f"{row.step}: {row.small_found} of {row.small} small polyps found against "
-        f"{whole.small_found} in f32"
+        f"{baseline.small_found} in f32"
     )
-    loss, paired = whole.small_recall - row.small_recall, _paired(row.small_hits, whole.small_hits)
+    loss, paired = (
+        baseline.small_recall - row.small_recall,
+        _paired(row.small_hits, baseline.small_hits),
+    )
     return [_Loss("max_small_drop", allowed, loss, paired, text)]
 
 
-def _paired(row: Sequence[float], whole: Sequence[float]) -> Difference | None:
+def _paired(row: Sequence[float], baseline: Sequence[float]) -> Difference | None:
     """Return how much of FP32 is lost per image; None without values per image."""
-    if len(row) != len(whole) or not row:
+    if len(row) != len(baseline) or not row:
         return None
-    return paired_difference(row, whole)
+    return paired_difference(row, baseline)
 
 
-def _notes(whole: AccuracyRow) -> list[str]:
+def _notes(baseline: AccuracyRow) -> list[str]:
     notes = []
-    if whole.dice is None:
+    if baseline.dice is None:
         notes.append("no validation frame has a polyp: nothing was judged")
-    if 0 < whole.small < MIN_SMALL_POLYPS:
+    if 0 < baseline.small < MIN_SMALL_POLYPS:
         notes.append(
-            f"only {whole.small} small polyps: their recall is reported, but judged only from "
+            f"only {baseline.small} small polyps: their recall is reported, but judged only from "
             f"{MIN_SMALL_POLYPS} on"
         )
-    elif whole.small == 0:
+    elif baseline.small == 0:
         notes.append("no small polyps: their recall was not judged")
     return notes

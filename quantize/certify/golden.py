@@ -88,10 +88,12 @@ def check_golden_scores(
     for engine in engines:
         if engine.precision != "int8":
             continue
-        found = engine_scores(engine, frames, threads=threads)
+        actual_scores = engine_scores(engine, frames, threads=threads)
         checks = [
-            compare(golden.frame, got, wanted, manifest)
-            for golden, got, wanted in zip(manifest.golden.frames, found, scores, strict=True)
+            compare(golden.frame, actual, expected, manifest)
+            for golden, actual, expected in zip(
+                manifest.golden.frames, actual_scores, scores, strict=True
+            )
         ]
         bad = [check for check in checks if not check.ok]
         if bad:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SPECIFICITY = 0.95
 """Default share of the clean validation frames that must stay unflagged."""
-_SHOWN = range(32, UNITS, 32)
+_CURVE_LEVELS = range(32, UNITS, 32)
 """Thresholds of the curve in the manifest, in 1/256."""
 
 
@@ -120,7 +120,7 @@ def calibrate(
         min_peak=chosen.point.min_peak,
         best=point(best, _evaluated(polyps, best.point)),
         chosen=point(chosen, report),
-        curve=[point(chosen._replace(level=LEVELS.index(level))) for level in _SHOWN],
+        curve=[point(chosen._replace(level=LEVELS.index(level))) for level in _CURVE_LEVELS],
         specificity=specificity,
         reached=None if candidates.unflagged is None else float(candidates.unflagged[chosen]),
         found_by_set={
@@ -163,9 +163,11 @@ def _score_all(
         else:
             highest = clean_table(scores)
             balance.add_clean(dataset, sequence, highest)
-        held = pair if true.any() else None
+        polyp_pair = pair if true.any() else None
         size = (image.shape[0], image.shape[1])
-        frames.append(_Scored(pair.name, dataset, sequence, held, size, scores, part, highest))
+        frames.append(
+            _Scored(pair.name, dataset, sequence, polyp_pair, size, scores, part, highest)
+        )
     for frame in clean:
         image = read_image(frame.image)
         scores, part = _scores(image, score, rule)

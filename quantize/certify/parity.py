@@ -112,7 +112,7 @@ def compare_maps(
     right: str,
     a: Maps,
     b: Maps,
-    given: FrameSet | None = None,
+    frame_set: FrameSet | None = None,
     *,
     threshold: float = DEFAULT_OPERATING_POINT.threshold,
     planes: int = 1,
@@ -124,7 +124,7 @@ def compare_maps(
         right: Name of the second step.
         a: (N, planes * h, w) scores of `left` in 1/256.
         b: (N, planes * h, w) scores of `right` in 1/256.
-        given: Frames of the scores.
+        frame_set: Frames of the scores.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
         planes: Maps below one another; the first is the mask, and all count for the differences.
     """
@@ -133,8 +133,8 @@ def compare_maps(
     rows = a.shape[1] // planes
     a, b = a[:, :rows], b[:, :rows]
     names = (
-        given.names
-        if given is not None and given.names
+        frame_set.names
+        if frame_set is not None and frame_set.names
         else [str(number) for number in range(len(a))]
     )
     ious = [
@@ -146,28 +146,28 @@ def compare_maps(
     return ParityRow(
         left=left,
         right=right,
-        on=given.on if given is not None else "frames",
+        on=frame_set.on if frame_set is not None else "frames",
         frames=len(a),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
         mask_iou=float(np.mean([iou for iou, _ in ious])) if ious else None,
         worst_iou=worst[0],
         worst_frame=worst[1],
-        dice_difference=_dice_difference(a >= least, b >= least, given),
+        dice_difference=_dice_difference(a >= least, b >= least, frame_set),
     )
 
 
-def _dice_difference(a: MaskBool, b: MaskBool, given: FrameSet | None) -> float | None:
-    if given is None or given.masks is None:
+def _dice_difference(a: MaskBool, b: MaskBool, frame_set: FrameSet | None) -> float | None:
+    if frame_set is None or frame_set.masks is None:
         return None
     size = (a.shape[2], a.shape[1])
-    found = []
-    for x, y, mask in zip(a, b, given.masks, strict=True):
+    differences = []
+    for x, y, mask in zip(a, b, frame_set.masks, strict=True):
         true = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
         before, after = dice_iou(x, true), dice_iou(y, true)
         if before is not None and after is not None:
-            found.append(after[0] - before[0])
-    return float(np.mean(found)) if found else None
+            differences.append(after[0] - before[0])
+    return float(np.mean(differences)) if differences else None
 
 
 def parity_rows(
@@ -175,7 +175,7 @@ def parity_rows(
     quantized: nn.Module,
     canonical: Canonical,
     engines: Sequence[ExportedEngine],
-    given: FrameSet,
+    frame_set: FrameSet,
     *,
     threshold: float = DEFAULT_OPERATING_POINT.threshold,
 ) -> list[ParityRow]:
@@ -190,10 +190,10 @@ def parity_rows(
         quantized: The same student, quantized.
         canonical: The canonical graph of `quantized`.
         engines: Exported engines.
-        given: Frames to compare on.
+        frame_set: Frames to compare on.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
     """
-    frames = given.frames
+    frames = frame_set.frames
     names = ("torch f32", "torch int8", "canonical int8")
     maps = {
         names[0]: torch_scores(student, frames),
@@ -207,9 +207,12 @@ def parity_rows(
         if (engine.runtime, engine.precision) == ("tflite", "int8"):
             old = old_runtime_scores(engine.contents[0], frames)
             by_engine |= {} if old is None else {OLD_RUNTIME: old}
-    whole = {name: scores for name, scores in by_engine.items() if name.endswith("int8")}
-    pairs = [*pairwise([*maps, *whole]), *((names[2], name) for name in list(whole)[1:])]
-    pairs += [(names[0], name) for name in by_engine if name not in whole]
+    integer_scores = {name: scores for name, scores in by_engine.items() if name.endswith("int8")}
+    pairs = [
+        *pairwise([*maps, *integer_scores]),
+        *((names[2], name) for name in list(integer_scores)[1:]),
+    ]
+    pairs += [(names[0], name) for name in by_engine if name not in integer_scores]
     maps |= by_engine
     return [
         compare_maps(
@@ -217,7 +220,7 @@ def parity_rows(
             right,
             maps[left],
             maps[right],
-            given,
+            frame_set,
             threshold=threshold,
             planes=canonical.planes,
         )

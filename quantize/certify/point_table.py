@@ -64,19 +64,19 @@ def polyp_table(scores: ImageU8, true: MaskBool, part: Box | None = None) -> Pol
         part: Part of the frame that the scores cover; None for the whole frame.
     """
     grid = enlarged(scores)
-    covered, whole = _coverage(true, grid.shape, part)
+    covered, mask_weight = _coverage(true, grid.shape, part)
     dice = np.zeros((len(LEVELS), len(MIN_REGIONS), PEAKS), np.float32)
     touching = np.full(dice.shape[:2], -1, np.int16)
     for row, level in enumerate(LEVELS):
-        found = _regions(grid, level, covered)
-        if not found.area.size:
+        regions = _regions(grid, level, covered)
+        if not regions.area.size:
             # A higher threshold leaves no region either.
             break
-        kept = _large(found.area, grid.size)
-        reach = found.peak[:, None] >= np.arange(PEAKS)
-        area, both = ((kept * weights) @ reach for weights in (found.area, found.both))
-        dice[row] = 2 * both / (area + whole)
-        touching[row] = _highest(found.peak, kept & (found.both > 0))
+        large = _large(regions.area, grid.size)
+        reach = regions.peak[:, None] >= np.arange(PEAKS)
+        area, both = ((large * weights) @ reach for weights in (regions.area, regions.both))
+        dice[row] = 2 * both / (area + mask_weight)
+        touching[row] = _highest(regions.peak, large & (regions.both > 0))
     return PolypTable(dice, touching)
 
 
@@ -92,10 +92,10 @@ def clean_table(scores: ImageU8) -> NDArray[np.int16]:
     grid = enlarged(scores)
     highest = np.full((len(LEVELS), len(MIN_REGIONS)), -1, np.int16)
     for row, level in enumerate(LEVELS):
-        found = _regions(grid, level, None)
-        if not found.area.size:
+        regions = _regions(grid, level, None)
+        if not regions.area.size:
             break
-        highest[row] = _highest(found.peak, _large(found.area, grid.size))
+        highest[row] = _highest(regions.peak, _large(regions.area, grid.size))
     return highest
 
 
@@ -123,9 +123,9 @@ def _large(area: NDArray[np.float64], cells: int) -> NDArray[np.bool_]:
     return large
 
 
-def _highest(peak: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _highest(peak: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return (regions,) the highest peak among the kept regions; -1 without any."""
-    highest: NDArray[np.int64] = np.where(kept, peak, -1).max(axis=1)
+    highest: NDArray[np.int64] = np.where(allowed, peak, -1).max(axis=1)
     return highest
 
 
@@ -134,9 +134,13 @@ def _coverage(
 ) -> tuple[NDArray[np.float32], float]:
     """Return the polyp's share of each cell, and its whole area in cells, also outside the part."""
     x, y, width, height = part or (0, 0, true.shape[1], true.shape[0])
-    shown = true[y : y + height, x : x + width].astype(np.float32)
+    part_of_mask = true[y : y + height, x : x + width].astype(np.float32)
     shrinks = height >= grid[0] and width >= grid[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-    covered = np.asarray(cv2.resize(shown, (grid[1], grid[0]), interpolation=how), np.float32)
-    outside = (np.count_nonzero(true) - float(shown.sum())) * covered.size / shown.size
+    covered = np.asarray(
+        cv2.resize(part_of_mask, (grid[1], grid[0]), interpolation=how), np.float32
+    )
+    outside = (
+        (np.count_nonzero(true) - float(part_of_mask.sum())) * covered.size / part_of_mask.size
+    )
     return covered, float(covered.sum()) + outside

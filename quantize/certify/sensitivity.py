@@ -109,9 +109,9 @@ class _Listener(fx.Interpreter):
 
     def _compare(self, node: Node) -> None:
         weight, rounded, bias, grid = self.pairs[node]
-        given = arguments(node)
-        settings = (given["stride"], given["padding"], given["dilation"], given["groups"])
-        x = self.env[given["input"]]
+        values = arguments(node)
+        settings = (values["stride"], values["padding"], values["dilation"], values["groups"])
+        x = self.env[values["input"]]
         steps = (torch.round(x / grid.scale) + grid.zero).clamp(-128, 127)
         y = torch.conv2d(x, weight, bias, *settings)
         yq = torch.conv2d((steps - grid.zero) * grid.scale, rounded, bias, *settings)

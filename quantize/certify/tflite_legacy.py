@@ -42,16 +42,16 @@ def find_old_python() -> Path | None:
     Raises:
         UsageError: The variable names a file that does not exist.
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        if not Path(named).is_file():
+    setting = os.environ.get(VARIABLE)
+    if setting:
+        if not Path(setting).is_file():
             raise UsageError(
                 f"{VARIABLE} names no interpreter",
                 expected="a python with 'edge-difom[tflite-runtime]'",
-                got=named,
+                got=setting,
                 hint=f"unset {VARIABLE}, or make env",
             )
-        return Path(named)
+        return Path(setting)
     beside = Path(sys.prefix).parent / ".venv-tflite" / "bin" / "python"
     return beside if beside.is_file() else None
 
@@ -131,17 +131,19 @@ def old_runtime_scores(
 
 def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> Exception:
     lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("INFO:")]
-    said = "\n".join(lines[-_STDERR_LINES:])
+    stderr_text = "\n".join(lines[-_STDERR_LINES:])
     if done.returncode < 0:
-        said = f"{said}\nended by {signal.Signals(-done.returncode).name}".lstrip()
-    lacking = "No module named" in said or done.returncode == MissingDependencyError.exit_code
+        stderr_text = f"{stderr_text}\nended by {signal.Signals(-done.returncode).name}".lstrip()
+    lacking = (
+        "No module named" in stderr_text or done.returncode == MissingDependencyError.exit_code
+    )
     if lacking:
         return MissingDependencyError(
             f"{python} cannot run a TFLite model of this project",
             expected="an environment with 'edge-difom[tflite-runtime]' of this version",
-            got=said,
+            got=stderr_text,
             hint="make env",
         )
     return BundleError(
-        "tflite-runtime cannot run the model", got=said or f"exit code {done.returncode}"
+        "tflite-runtime cannot run the model", got=stderr_text or f"exit code {done.returncode}"
     )

@@ -50,31 +50,33 @@ def load_student_file(path: Path, name: str) -> Student:
     """
     refuse_training_only(name)
     student = build_student(name, pretrained=False).for_engines()
-    found = _weights(path)
-    wanted = student.state_dict()
-    found = strip_wrappers(found, list(wanted), path)
-    counted = {key for key in wanted if key.endswith(BATCH_COUNTER)}
-    problems = [f"{key} is missing" for key in wanted if key not in found and key not in counted]
-    problems += [f"unexpected key {key}" for key in found if key not in wanted]
+    weights = _weights(path)
+    expected = student.state_dict()
+    weights = strip_wrappers(weights, list(expected), path)
+    counted = {key for key in expected if key.endswith(BATCH_COUNTER)}
+    problems = [
+        f"{key} is missing" for key in expected if key not in weights and key not in counted
+    ]
+    problems += [f"unexpected key {key}" for key in weights if key not in expected]
     problems += [
-        f"{key} is {tuple(found[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in found and found[key].shape != value.shape
+        f"{key} is {tuple(weights[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in weights and weights[key].shape != value.shape
     ]
     problems += [
-        f"{key} holds {found[key].dtype} instead of floating-point values"
-        for key, value in wanted.items()
-        if key in found and value.is_floating_point() and not found[key].is_floating_point()
+        f"{key} holds {weights[key].dtype} instead of floating-point values"
+        for key, value in expected.items()
+        if key in weights and value.is_floating_point() and not weights[key].is_floating_point()
     ]
     if problems:
         raise TrainingError(
             f"{path} does not hold the weights of {name}",
-            expected=f"the {len(wanted)} tensors of its state dict",
+            expected=f"the {len(expected)} tensors of its state dict",
             got="; ".join(problems[:3])
             + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""),
             hint="name the student that it was trained as",
         )
-    student.load_state_dict({key: wanted[key] for key in counted} | found)
+    student.load_state_dict({key: expected[key] for key in counted} | weights)
     refuse_nonfinite(student)
     return student.eval()
 
@@ -135,14 +137,14 @@ def _samples(folder: Path, size: tuple[int, int]) -> list[Tensor]:
 
 def _weights(path: Path) -> dict[str, Tensor]:
     state = _read_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
-    found = find_weights(state, path)
-    if not found:
+    weights = find_weights(state, path)
+    if not weights:
         raise TrainingError(
             f"{path} holds no weights",
             expected=f"a state dict, or one under {', '.join(NESTED)}",
             got=", ".join(map(str, list(state)[:5])) or "nothing",
         )
-    return found
+    return weights
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -151,7 +153,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise TrainingError(f"no checkpoint {path}", expected="a file of weights") from None
     except (OSError, ValueError, SafetensorError) as error:
-        got, hint = explain_unreadable(path, error)
+        reason, hint = explain_unreadable(path, error)
         raise TrainingError(
-            f"{path} is not a readable checkpoint", expected="safetensors", got=got, hint=hint
+            f"{path} is not a readable checkpoint", expected="safetensors", got=reason, hint=hint
         ) from None

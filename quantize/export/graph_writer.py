@@ -60,7 +60,7 @@ class GraphWriter(ABC):
         """Write one operator."""
         getattr(self, f"_{operator(node)}")(node, arguments(node))
 
-    def held(self, node: Node) -> NDArray[Any]:
+    def array_of(self, node: Node) -> NDArray[Any]:
         """The array of a constant."""
         values: NDArray[Any] = getattr(self.canonical.module, str(node.target)).numpy()
         return values

@@ -56,8 +56,8 @@ def onnx_float_ops(model: bytes) -> list[str]:
 class _OnnxWriter(GraphWriter):
     """The nodes and constants of the file.
 
-    `real` holds the float tensor of each node; `whole` holds the uint8 tensor and the grid of each
-    node that has one.
+    `real` holds the float tensor of each node; `integers` holds the uint8 tensor and the grid
+    of each node that has one.
     """
 
     def __init__(self, canonical: Canonical) -> None:
@@ -65,7 +65,7 @@ class _OnnxWriter(GraphWriter):
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.real: dict[Node, str] = {}
-        self.whole: dict[Node, tuple[str, Grid]] = {}
+        self.integers: dict[Node, tuple[str, Grid]] = {}
         self.bounds: dict[Node, tuple[float, float]] = {}
 
     def write(self) -> bytes:
@@ -88,7 +88,7 @@ class _OnnxWriter(GraphWriter):
     def enter(self, frame: Node) -> None:
         planes = self.add("Transpose", ["frame"], "frame/planes", perm=[0, 3, 1, 2])
         if self.canonical.quantized:
-            self.whole[frame] = planes, INPUT_GRID
+            self.integers[frame] = planes, INPUT_GRID
             return
         value = self.add("Cast", [planes], "frame/real", to=TensorProto.FLOAT)
         value = self.add("Sub", [value, self.number(127)], "frame/centered")
@@ -97,7 +97,7 @@ class _OnnxWriter(GraphWriter):
     def leave(self, scores: Node) -> None:
         self.shape = scores.meta["shape"]
         if self.canonical.quantized:
-            self.add("Identity", [self.whole[scores][0]], "scores")
+            self.add("Identity", [self.integers[scores][0]], "scores")
             return
         value = self.add("Mul", [self.real[scores], self.number(256)], "scores/units")
         value = self.add("Round", [value], "scores/rounded")
@@ -126,7 +126,7 @@ class _OnnxWriter(GraphWriter):
     def value(self, node: Node) -> str:
         """Return the float tensor of a node; dequantizes it if it is held in integers."""
         if node not in self.real:
-            name, grid = self.whole[node]
+            name, grid = self.integers[node]
             self.real[node] = self.add(
                 "DequantizeLinear", [name, *self.grid(grid)], f"{node.name}/real"
             )
@@ -137,8 +137,11 @@ class _OnnxWriter(GraphWriter):
     ) -> None:
         """Add an operation that only moves or selects values, on the integers if there are any."""
         if self.canonical.quantized:
-            names, grid = [self.whole[source][0] for source in sources], self.whole[sources[0]][1]
-            self.whole[node] = self.add(kind, [*names, *extra], node.name, **how), grid
+            names, grid = (
+                [self.integers[source][0] for source in sources],
+                self.integers[sources[0]][1],
+            )
+            self.integers[node] = self.add(kind, [*names, *extra], node.name, **how), grid
         else:
             names = [self.real[source] for source in sources]
             self.real[node] = self.add(kind, [*names, *extra], node.name, **how)
@@ -146,10 +149,10 @@ class _OnnxWriter(GraphWriter):
     def compute(self, kind: str, node: Node, inputs: list[str], **how: Any) -> None:
         self.real[node] = self.add(kind, inputs, node.name, **how)
 
-    def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        source, grid = given["input"], Grid(given["scale"], given["zero_point"])
-        if source in self.whole and self.whole[source][1] == grid:
-            self.whole[node] = self.whole[source]
+    def _quantize_per_tensor(self, node: Node, args: dict[str, Any]) -> None:
+        source, grid = args["input"], Grid(args["scale"], args["zero_point"])
+        if source in self.integers and self.integers[source][1] == grid:
+            self.integers[node] = self.integers[source]
             return
         name = self.add("QuantizeLinear", [self.value(source), *self.grid(grid)], node.name)
         # An activation clamps rounded values as it clamps exact ones, so it is done in integers,
@@ -159,51 +162,53 @@ class _OnnxWriter(GraphWriter):
         if (low, high) != (0, 255):
             clamps = [self.constant(f"level {level}", level) for level in (low, high)]
             name = self.add("Clip", [name, *clamps], f"{node.name}/clamped")
-        self.whole[node] = name, grid
+        self.integers[node] = name, grid
 
-    def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        self.whole[node] = self.whole[given["input"]]
+    def _dequantize_per_tensor(self, node: Node, args: dict[str, Any]) -> None:
+        self.integers[node] = self.integers[args["input"]]
 
-    def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
-        kernel, bias = given["weight"], self.held(given["bias"])
+    def _conv2d(self, node: Node, args: dict[str, Any]) -> None:
+        kernel, bias = args["weight"], self.array_of(args["bias"])
         if self.canonical.quantized:
             unpacked = arguments(kernel)
-            scale = self.held(unpacked["scales"])
-            step = scale.astype(np.float64) * self.whole[given["input"]][1].scale
-            weight = self.dequantized(f"{node.name}/weight", self.held(unpacked["input"]), scale)
+            scale = self.array_of(unpacked["scales"])
+            step = scale.astype(np.float64) * self.integers[args["input"]][1].scale
+            weight = self.dequantized(
+                f"{node.name}/weight", self.array_of(unpacked["input"]), scale
+            )
             offset = self.dequantized(
                 f"{node.name}/bias", np.round(bias / step).astype(np.int32), step
             )
         else:
-            weight = self.constant(f"{node.name}/weight", self.held(kernel))
+            weight = self.constant(f"{node.name}/weight", self.array_of(kernel))
             offset = self.constant(f"{node.name}/bias", bias)
         self.compute(
             "Conv",
             node,
-            [self.value(given["input"]), weight, offset],
-            strides=given["stride"],
-            pads=[*given["padding"], *given["padding"]],
-            dilations=given["dilation"],
-            group=given["groups"],
+            [self.value(args["input"]), weight, offset],
+            strides=args["stride"],
+            pads=[*args["padding"], *args["padding"]],
+            dilations=args["dilation"],
+            group=args["groups"],
         )
 
-    def dequantized(self, name: str, whole: NDArray[Any], scale: NDArray[Any]) -> str:
+    def dequantized(self, name: str, integers: NDArray[Any], scale: NDArray[Any]) -> str:
         """Add an integer constant with a scale per output channel, its first axis."""
-        held = self.constant(f"{name}/whole", whole)
+        constant = self.constant(f"{name}/whole", integers)
         steps = self.constant(f"{name}/scale", scale.astype(np.float32))
         # int32 has no zero point.
         zero = (
             [self.constant(f"{name}/zero", np.zeros(len(scale), np.int8))]
-            if whole.dtype == np.int8
+            if integers.dtype == np.int8
             else []
         )
-        return self.add("DequantizeLinear", [held, steps, *zero], name, axis=0)
+        return self.add("DequantizeLinear", [constant, steps, *zero], name, axis=0)
 
-    def _relu(self, node: Node, given: dict[str, Any]) -> None:
-        self.clamp(node, given["self"], 0.0, np.inf)
+    def _relu(self, node: Node, args: dict[str, Any]) -> None:
+        self.clamp(node, args["self"], 0.0, np.inf)
 
-    def _hardtanh(self, node: Node, given: dict[str, Any]) -> None:
-        self.clamp(node, given["self"], float(given["min_val"]), float(given["max_val"]))
+    def _hardtanh(self, node: Node, args: dict[str, Any]) -> None:
+        self.clamp(node, args["self"], float(args["min_val"]), float(args["max_val"]))
 
     def clamp(self, node: Node, source: Node, low: float, high: float) -> None:
         if self.canonical.quantized:
@@ -214,62 +219,62 @@ class _OnnxWriter(GraphWriter):
         else:
             self.compute("Clip", node, [self.real[source], self.number(low), self.number(high)])
 
-    def _add(self, node: Node, given: dict[str, Any]) -> None:
-        self.compute("Add", node, [self.value(given["self"]), self.value(given["other"])])
+    def _add(self, node: Node, args: dict[str, Any]) -> None:
+        self.compute("Add", node, [self.value(args["self"]), self.value(args["other"])])
 
-    def _mul(self, node: Node, given: dict[str, Any]) -> None:
-        self.compute("Mul", node, [self.value(given["self"]), self.value(given["other"])])
+    def _mul(self, node: Node, args: dict[str, Any]) -> None:
+        self.compute("Mul", node, [self.value(args["self"]), self.value(args["other"])])
 
-    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
-        self.compute("Sub", node, [self.number(1), self.value(given["self"])])
+    def _rsub(self, node: Node, args: dict[str, Any]) -> None:
+        self.compute("Sub", node, [self.number(1), self.value(args["self"])])
 
-    def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
-        self.compute("Sigmoid", node, [self.value(given["self"])])
+    def _sigmoid(self, node: Node, args: dict[str, Any]) -> None:
+        self.compute("Sigmoid", node, [self.value(args["self"])])
 
-    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
-        kernel, stride, padding = mean_settings(given)
+    def _avg_pool2d(self, node: Node, args: dict[str, Any]) -> None:
+        kernel, stride, padding = mean_settings(args)
         how = {"kernel_shape": kernel, "strides": stride, "pads": [*padding, *padding]}
-        self.compute("AveragePool", node, [self.value(given["self"])], count_include_pad=1, **how)
+        self.compute("AveragePool", node, [self.value(args["self"])], count_include_pad=1, **how)
 
-    def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
-        coordinates = "align_corners" if given["align_corners"] else "half_pixel"
-        inputs = [self.value(given["input"]), "", "", self.target_size(node)]
+    def _upsample_bilinear2d(self, node: Node, args: dict[str, Any]) -> None:
+        coordinates = "align_corners" if args["align_corners"] else "half_pixel"
+        inputs = [self.value(args["input"]), "", "", self.target_size(node)]
         self.compute(
             "Resize", node, inputs, mode="linear", coordinate_transformation_mode=coordinates
         )
 
-    def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
+    def _upsample_nearest2d(self, node: Node, args: dict[str, Any]) -> None:
         how = {
             "mode": "nearest",
             "coordinate_transformation_mode": "asymmetric",
             "nearest_mode": "floor",
         }
-        self.move("Resize", node, [given["input"]], ("", "", self.target_size(node)), **how)
+        self.move("Resize", node, [args["input"]], ("", "", self.target_size(node)), **how)
 
     def target_size(self, node: Node) -> str:
         shape = node.meta["shape"]
         return self.constant(f"size {'x'.join(map(str, shape))}", np.array(shape, np.int64))
 
-    def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
-        kernel, stride, padding = pool_settings(given)
+    def _max_pool2d(self, node: Node, args: dict[str, Any]) -> None:
+        kernel, stride, padding = pool_settings(args)
         how: dict[str, Any] = {
             "kernel_shape": kernel,
             "strides": stride,
             "pads": [*padding, *padding],
         }
-        self.move("MaxPool", node, [given["self"]], **how)
+        self.move("MaxPool", node, [args["self"]], **how)
 
-    def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
+    def _pixel_shuffle(self, node: Node, args: dict[str, Any]) -> None:
         self.move(
-            "DepthToSpace", node, [given["self"]], blocksize=given["upscale_factor"], mode="CRD"
+            "DepthToSpace", node, [args["self"]], blocksize=args["upscale_factor"], mode="CRD"
         )
 
-    def _cat(self, node: Node, given: dict[str, Any]) -> None:
-        self.move("Concat", node, list(given["tensors"]), axis=given["dim"])
+    def _cat(self, node: Node, args: dict[str, Any]) -> None:
+        self.move("Concat", node, list(args["tensors"]), axis=args["dim"])
 
-    def _slice(self, node: Node, given: dict[str, Any]) -> None:
+    def _slice(self, node: Node, args: dict[str, Any]) -> None:
         bounds = [
-            self.constant(f"index {given[name]}", np.array([given[name]], np.int64))
+            self.constant(f"index {args[name]}", np.array([args[name]], np.int64))
             for name in ("start", "end", "dim", "step")
         ]
-        self.move("Slice", node, [given["self"]], tuple(bounds))
+        self.move("Slice", node, [args["self"]], tuple(bounds))

@@ -98,48 +98,50 @@ class _OpenVinoWriter(GraphWriter):
         super().emit(node)
         self.values[node].set_friendly_name(node.name)
 
-    def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        value, scale, zero = self.values[given["input"]], given["scale"], given["zero_point"]
-        if given["input"].op == "placeholder" and (scale, zero) == INPUT_GRID:
+    def _quantize_per_tensor(self, node: Node, args: dict[str, Any]) -> None:
+        value, scale, zero = self.values[args["input"]], args["scale"], args["zero_point"]
+        if args["input"].op == "placeholder" and (scale, zero) == INPUT_GRID:
             self.values[node] = value  # already on this grid
             return
         low, high = np.float32((-128 - zero) * scale), np.float32((127 - zero) * scale)
         self.values[node] = ops.fake_quantize(value, low, high, low, high, 256)
 
-    def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = self.values[given["input"]]  # fake_quantize includes both steps
+    def _dequantize_per_tensor(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = self.values[args["input"]]  # fake_quantize includes both steps
 
-    def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
-        source, kernel, groups = self.values[given["input"]], given["weight"], given["groups"]
-        settings = (given["stride"], given["padding"], given["padding"], given["dilation"])
+    def _conv2d(self, node: Node, args: dict[str, Any]) -> None:
+        source, kernel, groups = self.values[args["input"]], args["weight"], args["groups"]
+        settings = (args["stride"], args["padding"], args["padding"], args["dilation"])
         quantized = kernel.op != "get_attr"
-        held = arguments(kernel)["input"] if quantized else kernel
-        weight = self.held(held)
+        source_weight = arguments(kernel)["input"] if quantized else kernel
+        weight = self.array_of(source_weight)
         shape = (groups, len(weight) // groups, *weight.shape[1:]) if groups > 1 else weight.shape
         weight = ops.constant(weight.reshape(shape))
         if quantized:
-            scale = self.held(arguments(kernel)["scales"])
+            scale = self.array_of(arguments(kernel)["scales"])
             scale = scale.reshape(*shape[: 1 + (groups > 1)], 1, 1, 1)
             weight = ops.multiply(ops.convert(weight, "f32"), scale)
-        made = (ops.group_convolution if groups > 1 else ops.convolution)(source, weight, *settings)
-        self.values[node] = ops.add(made, self.held(given["bias"]).reshape(1, -1, 1, 1))
+        product = (ops.group_convolution if groups > 1 else ops.convolution)(
+            source, weight, *settings
+        )
+        self.values[node] = ops.add(product, self.array_of(args["bias"]).reshape(1, -1, 1, 1))
 
-    def _relu(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = ops.relu(self.values[given["self"]])
+    def _relu(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = ops.relu(self.values[args["self"]])
 
-    def _hardtanh(self, node: Node, given: dict[str, Any]) -> None:
+    def _hardtanh(self, node: Node, args: dict[str, Any]) -> None:
         self.values[node] = ops.clamp(
-            self.values[given["self"]], float(given["min_val"]), float(given["max_val"])
+            self.values[args["self"]], float(args["min_val"]), float(args["max_val"])
         )
 
-    def _add(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = ops.add(self.term(given["self"]), self.term(given["other"]))
+    def _add(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = ops.add(self.term(args["self"]), self.term(args["other"]))
 
-    def _mul(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = ops.multiply(self.values[given["self"]], self.values[given["other"]])
+    def _mul(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = ops.multiply(self.values[args["self"]], self.values[args["other"]])
 
-    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = ops.subtract(np.float32(1), self.values[given["self"]])
+    def _rsub(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = ops.subtract(np.float32(1), self.values[args["self"]])
 
     def term(self, node: Node) -> Any:
         """Return a term of an addition, separated from the convolution that computed it.
@@ -161,29 +163,27 @@ class _OpenVinoWriter(GraphWriter):
             return opset1.max_pool(value, [1, 1], [0, 0], [0, 0], [1, 1])
         return value
 
-    def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = ops.sigmoid(self.values[given["self"]])
+    def _sigmoid(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = ops.sigmoid(self.values[args["self"]])
 
-    def _cat(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = ops.concat(
-            [self.values[node] for node in given["tensors"]], given["dim"]
-        )
+    def _cat(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = ops.concat([self.values[node] for node in args["tensors"]], args["dim"])
 
-    def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
+    def _pixel_shuffle(self, node: Node, args: dict[str, Any]) -> None:
         self.values[node] = ops.depth_to_space(
-            self.values[given["self"]], "depth_first", given["upscale_factor"]
+            self.values[args["self"]], "depth_first", args["upscale_factor"]
         )
 
-    def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
-        kernel, stride, padding = pool_settings(given)
+    def _max_pool2d(self, node: Node, args: dict[str, Any]) -> None:
+        kernel, stride, padding = pool_settings(args)
         self.values[node] = opset1.max_pool(
-            self.values[given["self"]], stride, padding, padding, kernel
+            self.values[args["self"]], stride, padding, padding, kernel
         )
 
-    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
-        kernel, stride, padding = mean_settings(given)
-        value = self.values[given["self"]]
-        if any(padding) and _is_signed(given["self"]):
+    def _avg_pool2d(self, node: Node, args: dict[str, Any]) -> None:
+        kernel, stride, padding = mean_settings(args)
+        value = self.values[args["self"]]
+        if any(padding) and _is_signed(args["self"]):
             # The integer kernel pads with the integer 0, which stands for another number on a grid
             # of signed values. The plugin would fuse a pad into it, but for the pooling between.
             around = np.array([0, 0, *padding], np.int64)
@@ -194,23 +194,23 @@ class _OpenVinoWriter(GraphWriter):
             value, stride, padding, padding, kernel, exclude_pad=False
         )
 
-    def _slice(self, node: Node, given: dict[str, Any]) -> None:
+    def _slice(self, node: Node, args: dict[str, Any]) -> None:
         begin, end, step, axes = (
-            np.array([given[name]], np.int64) for name in ("start", "end", "step", "dim")
+            np.array([args[name]], np.int64) for name in ("start", "end", "step", "dim")
         )
-        self.values[node] = ops.slice(self.values[given["self"]], begin, end, step, axes)
+        self.values[node] = ops.slice(self.values[args["self"]], begin, end, step, axes)
 
-    def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
-        self.resize(given, node, "nearest", "asymmetric")
+    def _upsample_nearest2d(self, node: Node, args: dict[str, Any]) -> None:
+        self.resize(args, node, "nearest", "asymmetric")
 
-    def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
+    def _upsample_bilinear2d(self, node: Node, args: dict[str, Any]) -> None:
         self.resize(
-            given, node, "linear_onnx", "align_corners" if given["align_corners"] else "half_pixel"
+            args, node, "linear_onnx", "align_corners" if args["align_corners"] else "half_pixel"
         )
 
-    def resize(self, given: dict[str, Any], node: Node, mode: str, coordinates: str) -> None:
+    def resize(self, args: dict[str, Any], node: Node, mode: str, coordinates: str) -> None:
         self.values[node] = ops.interpolate(
-            self.values[given["input"]],
+            self.values[args["input"]],
             np.array(node.meta["shape"][2:], np.int64),
             mode,
             "sizes",

@@ -82,13 +82,13 @@ class _TfliteWriter(GraphWriter):
         self.frame = self.file.tensor(
             "frame", (1, height, width, 3), TensorType.UINT8, scale=[scale], zero=[zero + 128]
         )
-        made = self.tensor(frame, frame.meta["shape"], INPUT_GRID if self.quantized else None)
+        output = self.tensor(frame, frame.meta["shape"], INPUT_GRID if self.quantized else None)
         if self.quantized:
-            self.file.add(BuiltinOperator.QUANTIZE, [self.frame], made, schema.QuantizeOptionsT())
+            self.file.add(BuiltinOperator.QUANTIZE, [self.frame], output, schema.QuantizeOptionsT())
         else:
             options = schema.DequantizeOptionsT()
-            self.file.add(BuiltinOperator.DEQUANTIZE, [self.frame], made, options)
-        self.values[frame] = made
+            self.file.add(BuiltinOperator.DEQUANTIZE, [self.frame], output, options)
+        self.values[frame] = output
 
     def leave(self, scores: Node) -> None:
         index = self.values[scores]
@@ -106,16 +106,16 @@ class _TfliteWriter(GraphWriter):
         if node not in self.values:  # nothing before it has absorbed it
             super().emit(node)
 
-    def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
+    def _quantize_per_tensor(self, node: Node, args: dict[str, Any]) -> None:
         # It quantizes the input frame, or a value that is already on this grid.
-        self.values[node] = self.values[given["input"]]
+        self.values[node] = self.values[args["input"]]
 
-    def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = self.values[given["input"]]
+    def _dequantize_per_tensor(self, node: Node, args: dict[str, Any]) -> None:
+        self.values[node] = self.values[args["input"]]
 
-    def _relu(self, node: Node, given: dict[str, Any]) -> None:
+    def _relu(self, node: Node, args: dict[str, Any]) -> None:
         raise UsageError(
-            f"{node.name} cannot be exported to TFLite: {given['self'].name} has other users",
+            f"{node.name} cannot be exported to TFLite: {args['self'].name} has other users",
             expected="an activation that alone follows a convolution, a sum or a pooling",
         )
 
@@ -145,8 +145,8 @@ class _TfliteWriter(GraphWriter):
             if name in ("relu", "hardtanh") and activation == _NONE:
                 activation = _activation(users[0])
             elif name == "quantize_per_tensor":
-                given = arguments(users[0])
-                grid = Grid(given["scale"], given["zero_point"])
+                args = arguments(users[0])
+                grid = Grid(args["scale"], args["zero_point"])
             else:
                 break
             absorbed.append(users[0])
@@ -156,18 +156,18 @@ class _TfliteWriter(GraphWriter):
                 f"{node.name} would run in float: no quantizer follows it",
                 expected="a quantizer behind every operation",
             )
-        made = self.tensor(absorbed[-1], node.meta["shape"], grid)
-        self.values.update(dict.fromkeys(absorbed, made))
-        return made, activation
+        output = self.tensor(absorbed[-1], node.meta["shape"], grid)
+        self.values.update(dict.fromkeys(absorbed, output))
+        return output, activation
 
-    def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
-        source, groups = self.values[given["input"]], int(given["groups"])
-        kernel = given["weight"]
+    def _conv2d(self, node: Node, args: dict[str, Any]) -> None:
+        source, groups = self.values[args["input"]], int(args["groups"])
+        kernel = args["weight"]
         scale = None
         if self.quantized:
             unpacked = arguments(kernel)
-            kernel, scale = unpacked["input"], self.held(unpacked["scales"])
-        weight, bias = self.held(kernel), self.held(given["bias"])
+            kernel, scale = unpacked["input"], self.array_of(unpacked["scales"])
+        weight, bias = self.array_of(kernel), self.array_of(args["bias"])
         order = _shuffled(node, len(weight))
         weight, bias = weight[order], bias[order]
         scale = None if scale is None else scale[order]
@@ -191,26 +191,26 @@ class _TfliteWriter(GraphWriter):
             accumulated = np.round(bias / step).astype(np.int32)
             inputs.append(self.file.constant(f"{node.name}/weight", weight, scale=scale, axis=axis))
             inputs.append(self.file.constant(f"{node.name}/bias", accumulated, scale=step, axis=0))
-        inputs[0], padding = self.pad(node, given, source)
-        made, activation = self.resolve_output(node)
+        inputs[0], padding = self.pad(node, args, source)
+        output, activation = self.resolve_output(node)
         options = (schema.DepthwiseConv2DOptionsT if depthwise else schema.Conv2DOptionsT)()
         options.padding, options.fusedActivationFunction = padding, activation
-        options.strideH, options.strideW = given["stride"]
-        options.dilationHFactor, options.dilationWFactor = given["dilation"]
+        options.strideH, options.strideW = args["stride"]
+        options.dilationHFactor, options.dilationWFactor = args["dilation"]
         if depthwise:
             options.depthMultiplier = 1
         code = BuiltinOperator.DEPTHWISE_CONV_2D if depthwise else BuiltinOperator.CONV_2D
-        self.file.add(code, inputs, made, options)
+        self.file.add(code, inputs, output, options)
 
-    def pad(self, node: Node, given: dict[str, Any], source: int) -> tuple[int, int]:
+    def pad(self, node: Node, args: dict[str, Any], source: int) -> tuple[int, int]:
         """Add padding other than SAME and VALID, which TFLite lacks, as a separate operation."""
-        kernel = given["weight"].meta["shape"][2:]
-        spans = [d * (k - 1) for d, k in zip(given["dilation"], kernel, strict=True)]
-        if given["padding"] == [0, 0]:
+        kernel = args["weight"].meta["shape"][2:]
+        spans = [d * (k - 1) for d, k in zip(args["dilation"], kernel, strict=True)]
+        if args["padding"] == [0, 0]:
             return source, _VALID
-        if given["stride"] == [1, 1] and [2 * p for p in given["padding"]] == spans:
+        if args["stride"] == [1, 1] and [2 * p for p in args["padding"]] == spans:
             return source, _SAME
-        return self.border(node, source, given["padding"]), _VALID
+        return self.border(node, source, args["padding"]), _VALID
 
     def border(self, node: Node, source: int, padding: list[int], *, lowest: bool = False) -> int:
         """Add a border of zeros, or of the lowest possible value, to `source`."""
@@ -239,26 +239,26 @@ class _TfliteWriter(GraphWriter):
         )
         return padded
 
-    def _add(self, node: Node, given: dict[str, Any]) -> None:
-        made, activation = self.resolve_output(node)
+    def _add(self, node: Node, args: dict[str, Any]) -> None:
+        output, activation = self.resolve_output(node)
         options = schema.AddOptionsT()
         options.fusedActivationFunction = activation
         self.file.add(
             BuiltinOperator.ADD,
-            [self.values[given["self"]], self.values[given["other"]]],
-            made,
+            [self.values[args["self"]], self.values[args["other"]]],
+            output,
             options,
         )
 
-    def _mul(self, node: Node, given: dict[str, Any]) -> None:
-        made, activation = self.resolve_output(node)
+    def _mul(self, node: Node, args: dict[str, Any]) -> None:
+        output, activation = self.resolve_output(node)
         options = schema.MulOptionsT()
         options.fusedActivationFunction = activation
-        factors = [self.values[given["self"]], self.values[given["other"]]]
-        self.file.add(BuiltinOperator.MUL, factors, made, options)
+        factors = [self.values[args["self"]], self.values[args["other"]]]
+        self.file.add(BuiltinOperator.MUL, factors, output, options)
 
-    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
-        made, _ = self.resolve_output(node)
+    def _rsub(self, node: Node, args: dict[str, Any]) -> None:
+        output, _ = self.resolve_output(node)
         if self.quantized:
             # XNNPACK accepts scales of up to 2^8 times the output's, and a step of 1 would just
             # exceed that.
@@ -266,23 +266,23 @@ class _TfliteWriter(GraphWriter):
             one = self.file.constant(f"{node.name}/one", value, scale=steps)
         else:
             one = self.file.constant(f"{node.name}/one", np.ones((1, 1, 1, 1), np.float32))
-        sources = [one, self.values[given["self"]]]
-        self.file.add(BuiltinOperator.SUB, sources, made, schema.SubOptionsT())
+        sources = [one, self.values[args["self"]]]
+        self.file.add(BuiltinOperator.SUB, sources, output, schema.SubOptionsT())
 
-    def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
-        made, _ = self.resolve_output(node)
-        self.file.add(BuiltinOperator.LOGISTIC, [self.values[given["self"]]], made, None)
+    def _sigmoid(self, node: Node, args: dict[str, Any]) -> None:
+        output, _ = self.resolve_output(node)
+        self.file.add(BuiltinOperator.LOGISTIC, [self.values[args["self"]]], output, None)
 
-    def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
-        source = self.values[given["self"]]
-        kernel, stride, padding = pool_settings(given)
+    def _max_pool2d(self, node: Node, args: dict[str, Any]) -> None:
+        source = self.values[args["self"]]
+        kernel, stride, padding = pool_settings(args)
         if padding != [0, 0]:
             source = self.border(node, source, padding, lowest=True)
         self.pool(node, BuiltinOperator.MAX_POOL_2D, source, kernel, stride)
 
-    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
-        source = self.values[given["self"]]
-        kernel, stride, padding = mean_settings(given)
+    def _avg_pool2d(self, node: Node, args: dict[str, Any]) -> None:
+        source = self.values[args["self"]]
+        kernel, stride, padding = mean_settings(args)
         if padding != [0, 0]:
             source = self.border(node, source, padding)
         self.pool(node, BuiltinOperator.AVERAGE_POOL_2D, source, kernel, stride)
@@ -290,70 +290,70 @@ class _TfliteWriter(GraphWriter):
     def pool(
         self, node: Node, code: int, source: int, kernel: list[int], stride: list[int]
     ) -> None:
-        made, activation = self.resolve_output(node, source)
+        output, activation = self.resolve_output(node, source)
         options = schema.Pool2DOptionsT()
         options.padding, options.fusedActivationFunction = _VALID, activation
         options.filterHeight, options.filterWidth = kernel
         options.strideH, options.strideW = stride
-        self.file.add(code, [source], made, options)
+        self.file.add(code, [source], output, options)
 
-    def _slice(self, node: Node, given: dict[str, Any]) -> None:
-        source = self.values[given["self"]]
-        made, _ = self.resolve_output(node, source)
+    def _slice(self, node: Node, args: dict[str, Any]) -> None:
+        source = self.values[args["self"]]
+        output, _ = self.resolve_output(node, source)
         begin = self.file.constant(
-            f"{node.name}/begin", np.array([0, 0, 0, given["start"]], np.int32)
+            f"{node.name}/begin", np.array([0, 0, 0, args["start"]], np.int32)
         )
         size = self.file.constant(
-            f"{node.name}/size", np.array(self.file.tensors[made].shape, np.int32)
+            f"{node.name}/size", np.array(self.file.tensors[output].shape, np.int32)
         )
-        self.file.add(BuiltinOperator.SLICE, [source, begin, size], made, schema.SliceOptionsT())
+        self.file.add(BuiltinOperator.SLICE, [source, begin, size], output, schema.SliceOptionsT())
 
-    def _cat(self, node: Node, given: dict[str, Any]) -> None:
-        if given["dim"] not in _NHWC:
+    def _cat(self, node: Node, args: dict[str, Any]) -> None:
+        if args["dim"] not in _NHWC:
             raise UsageError(
-                f"{node.name} joins along axis {given['dim']}", expected="channels or rows"
+                f"{node.name} joins along axis {args['dim']}", expected="channels or rows"
             )
-        sources = [self.values[source] for source in given["tensors"]]
-        made, activation = self.resolve_output(node, sources[0])
+        sources = [self.values[source] for source in args["tensors"]]
+        output, activation = self.resolve_output(node, sources[0])
         options = schema.ConcatenationOptionsT()
-        options.axis, options.fusedActivationFunction = _NHWC[given["dim"]], activation
-        self.file.add(BuiltinOperator.CONCATENATION, sources, made, options)
+        options.axis, options.fusedActivationFunction = _NHWC[args["dim"]], activation
+        self.file.add(BuiltinOperator.CONCATENATION, sources, output, options)
 
-    def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
-        source = self.values[given["self"]]
-        made, _ = self.resolve_output(node, source)
+    def _pixel_shuffle(self, node: Node, args: dict[str, Any]) -> None:
+        source = self.values[args["self"]]
+        output, _ = self.resolve_output(node, source)
         options = schema.DepthToSpaceOptionsT()
-        options.blockSize = given["upscale_factor"]
-        self.file.add(BuiltinOperator.DEPTH_TO_SPACE, [source], made, options)
+        options.blockSize = args["upscale_factor"]
+        self.file.add(BuiltinOperator.DEPTH_TO_SPACE, [source], output, options)
 
-    def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
+    def _upsample_nearest2d(self, node: Node, args: dict[str, Any]) -> None:
         self.resize(
             node,
-            given,
+            args,
             BuiltinOperator.RESIZE_NEAREST_NEIGHBOR,
             schema.ResizeNearestNeighborOptionsT(),
         )
 
-    def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
+    def _upsample_bilinear2d(self, node: Node, args: dict[str, Any]) -> None:
         options = schema.ResizeBilinearOptionsT()
-        options.alignCorners = given["align_corners"]
-        options.halfPixelCenters = not given["align_corners"]
-        self.resize(node, given, BuiltinOperator.RESIZE_BILINEAR, options)
+        options.alignCorners = args["align_corners"]
+        options.halfPixelCenters = not args["align_corners"]
+        self.resize(node, args, BuiltinOperator.RESIZE_BILINEAR, options)
 
-    def resize(self, node: Node, given: dict[str, Any], code: int, options: Any) -> None:
-        source = self.values[given["input"]]
-        made, _ = self.resolve_output(node, source)
+    def resize(self, node: Node, args: dict[str, Any], code: int, options: Any) -> None:
+        source = self.values[args["input"]]
+        output, _ = self.resolve_output(node, source)
         size = self.file.constant(f"{node.name}/size", np.array(node.meta["shape"][2:], np.int32))
-        self.file.add(code, [source, size], made, options)
+        self.file.add(code, [source, size], output, options)
 
 
 def _activation(node: Node) -> int:
     if operator(node) == "relu":
         return _RELU
-    given = arguments(node)
-    if (given["min_val"], given["max_val"]) != (0, 6):
+    args = arguments(node)
+    if (args["min_val"], args["max_val"]) != (0, 6):
         raise UsageError(
-            f"{node.name} clamps to {given['min_val']}..{given['max_val']}",
+            f"{node.name} clamps to {args['min_val']}..{args['max_val']}",
             expected="ReLU or ReLU6",
         )
     return _RELU6

@@ -55,13 +55,13 @@ def _factors(model: bytes) -> Iterator[tuple[float, str]]:
     for operation in graph.operators:
         output = graph.tensors[operation.outputs[0]]
         scales = [_largest_scale(graph.tensors[index]) for index in operation.inputs[:2]]
-        known = [scale for scale in scales if scale is not None]
+        known_scales = [scale for scale in scales if scale is not None]
         out = _largest_scale(output)
-        if not known or not out:
+        if not known_scales or not out:
             continue
         product = file.operatorCodes[operation.opcodeIndex].builtinCode in _PRODUCTS
         name = output.name.decode() if isinstance(output.name, bytes) else str(output.name)
-        yield (math.prod(known) if product else max(known)) / out, name
+        yield (math.prod(known_scales) if product else max(known_scales)) / out, name
 
 
 def _largest_scale(tensor: Any) -> float | None:

@@ -35,7 +35,7 @@ _VERSIONS = {
 
 def _buffer(content: bytes | None = None) -> Any:
     """Make a buffer on a 16-byte boundary, which the schema requires and `Pack` ignores."""
-    made = schema.BufferT()
+    buffer = schema.BufferT()
 
     def pack(builder: Any) -> Any:
         vector = None
@@ -49,8 +49,8 @@ def _buffer(content: bytes | None = None) -> Any:
             schema.BufferAddData(builder, vector)
         return schema.BufferEnd(builder)
 
-    made.Pack = pack
-    return made
+    buffer.Pack = pack
+    return buffer
 
 
 class TfliteFile:
@@ -78,14 +78,19 @@ class TfliteFile:
         axis: int = 0,
     ) -> int:
         """Add a tensor without content and return its index."""
-        made = schema.TensorT()
-        made.name, made.shape, made.type, made.buffer = name, [int(n) for n in shape], kind, 0
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = (
+            name,
+            [int(n) for n in shape],
+            kind,
+            0,
+        )
         if scale is not None:
             points = [0] * len(scale) if zero is None else zero
-            made.quantization = self._quantization(
+            tensor.quantization = self._quantization(
                 np.asarray(scale, np.float32), np.asarray(points, np.int64), axis
             )
-        self.tensors.append(made)
+        self.tensors.append(tensor)
         return len(self.tensors) - 1
 
     def _quantization(self, scale: NDArray[Any], zero: NDArray[Any], axis: int) -> Any:
@@ -94,7 +99,7 @@ class TfliteFile:
         Written separately, 8 bytes for each channel of each tensor and nearly all 0, they would be
         a fifteenth of a small student's file.
         """
-        made = schema.QuantizationParametersT()
+        parameters = schema.QuantizationParametersT()
 
         def pack(builder: Any) -> Any:
             scales = builder.CreateNumpyVector(scale)
@@ -107,39 +112,39 @@ class TfliteFile:
             schema.QuantizationParametersAddQuantizedDimension(builder, axis)
             return schema.QuantizationParametersEnd(builder)
 
-        made.Pack = pack
-        return made
+        parameters.Pack = pack
+        return parameters
 
     def tensor_like(self, other: int, name: str, shape: Sequence[int]) -> int:
         """Add a tensor with the type and grid of an existing one."""
-        made = self.tensor(name, shape, self.tensors[other].type)
-        self.tensors[made].quantization = self.tensors[other].quantization
-        return made
+        index = self.tensor(name, shape, self.tensors[other].type)
+        self.tensors[index].quantization = self.tensors[other].quantization
+        return index
 
     def constant(
         self, name: str, values: NDArray[Any], *, scale: NDArray[Any] | None = None, axis: int = 0
     ) -> int:
         """Add a tensor with content and return its index."""
-        made = self.tensor(name, values.shape, _TYPES[values.dtype], scale=scale, axis=axis)
+        index = self.tensor(name, values.shape, _TYPES[values.dtype], scale=scale, axis=axis)
         self._buffers.append(_buffer(np.ascontiguousarray(values).tobytes()))
-        self.tensors[made].buffer = len(self._buffers) - 1
-        return made
+        self.tensors[index].buffer = len(self._buffers) - 1
+        return index
 
     def add(self, code: int, inputs: Sequence[int], output: int, options: Any) -> None:
         """Add an operation; `options` is its options table or None."""
         if code not in self._codes:
             self._codes.append(code)
-        made = schema.OperatorT()
-        made.opcodeIndex, made.inputs, made.outputs = (
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = (
             self._codes.index(code),
             list(inputs),
             [output],
         )
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
-            made.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-            made.builtinOptions = options
-        self._operations.append(made)
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operator.builtinOptions = options
+        self._operations.append(operator)
 
     def finish(self, source: int, result: int) -> bytes:
         """Return the content of the file."""

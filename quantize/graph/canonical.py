@@ -35,8 +35,8 @@ from quantize.graph.grids import (
     Grid,
     activation_grids,
     logit_nodes,
+    round_bias,
     rounds_down,
-    settle_bias,
     target_grid,
     tie_free_scales,
 )
@@ -70,7 +70,7 @@ CALLS: dict[str, Any] = {
 }
 _NOTHING = ("dropout", "clone", "contiguous", "detach")
 """Operations that change no value."""
-_KNOWN = (*CALLS, *_NOTHING, "batch_norm", "conv2d", "quantizer", "split")
+_OPERATIONS = (*CALLS, *_NOTHING, "batch_norm", "conv2d", "quantizer", "split")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Builder:
         self.constants = 0
 
     def build(self) -> Canonical:
-        refuse_unknown(self.traced.module.graph.nodes, {*_KNOWN, "getitem"})
+        refuse_unknown(self.traced.module.graph.nodes, {*_OPERATIONS, "getitem"})
         for node in self.traced.module.graph.nodes:
             if node.op == "placeholder":
                 frame = self.graph.placeholder("frame")
@@ -166,14 +166,14 @@ class _Builder:
             )
 
     def plain(self, name: str, node: Node) -> Node:
-        given = arguments(node)
-        refuse_unusual(name, node, given)
+        args = arguments(node)
+        refuse_unusual(name, node, args)
         inputs = [self.values[source] for source in node.all_input_nodes]
         grids = {self.grids.get(value) for value in inputs}
         if self.quantized and name not in ("relu", "hardtanh") and (None in grids):
             raise _unquantized(node)
-        mapped = fx.node.map_arg(tuple(given.values()), lambda source: self.values[source])
-        made = self.graph.call_function(CALLS[name], mapped)
+        mapped = fx.node.map_arg(tuple(args.values()), lambda source: self.values[source])
+        call = self.graph.call_function(CALLS[name], mapped)
         if self.quantized and name in PASS_THROUGH:
             if len(grids) != 1:
                 raise UsageError(
@@ -183,29 +183,29 @@ class _Builder:
                 )
             grid = grids.pop()
             if grid is not None and name in _EXACT:
-                self.grids[made] = grid
+                self.grids[call] = grid
             elif grid is not None and name == "avg_pool2d":
-                return self.snap(made, grid)
+                return self.snap(call, grid)
         if self.quantized and name == "sigmoid" and grids != {LOGIT_GRID}:
             raise _unquantized(node)
         if self.quantized and name in ("sigmoid", "rsub"):
-            return self.snap(made, SCORE_GRID)
-        return self.snap(made, LOGIT_GRID) if self.quantized and node in self.logits else made
+            return self.snap(call, SCORE_GRID)
+        return self.snap(call, LOGIT_GRID) if self.quantized and node in self.logits else call
 
     def piece(self, node: Node) -> Node:
         """Add one of the equal pieces into which a `split` divides the channels."""
         split, index = node.args
-        given = arguments(split)  # type: ignore[arg-type]
-        if given["dim"] != 1 or not isinstance(index, int):
+        args = arguments(split)  # type: ignore[arg-type]
+        if args["dim"] != 1 or not isinstance(index, int):
             raise UsageError(
-                f"{node.name} splits along axis {given['dim']}", expected="the channels"
+                f"{node.name} splits along axis {args['dim']}", expected="the channels"
             )
-        source = self.values[given["self"]]
-        bounds = (index * given["split_size"], (index + 1) * given["split_size"])
-        made = self.graph.call_function(aten.slice.Tensor, (source, 1, *bounds))
+        source = self.values[args["self"]]
+        bounds = (index * args["split_size"], (index + 1) * args["split_size"])
+        part = self.graph.call_function(aten.slice.Tensor, (source, 1, *bounds))
         if source in self.grids:
-            self.grids[made] = self.grids[source]
-        return made
+            self.grids[part] = self.grids[source]
+        return part
 
     def quantizer(self, node: Node) -> None:
         source = node.all_input_nodes[0]
@@ -222,8 +222,8 @@ class _Builder:
         self.values[node] = value if self.grids.get(value) == grid else self.snap(value, grid)
 
     def convolution(self, node: Node) -> None:
-        given = arguments(node)
-        value = self.values[given["input"]]
+        args = arguments(node)
+        value = self.values[args["input"]]
         folded = fold(self.traced, node)
         if not self.quantized:
             kernel, bias = self.constant(folded.weight.float()), folded.bias
@@ -232,7 +232,7 @@ class _Builder:
                 raise _unquantized(node)
             source, target = self.grids[value], target_grid(node, self.by_quantizer, self.logits)
             scale = tie_free_scales(folded.scale, source, target)
-            bias = settle_bias(folded.bias, scale, source, down=rounds_down(node))
+            bias = round_bias(folded.bias, scale, source, down=rounds_down(node))
             kernel = self.graph.call_function(
                 decomposed.dequantize_per_channel.default,
                 (
@@ -242,19 +242,19 @@ class _Builder:
                     0, -127, 127, torch.int8,
                 ),
             )  # fmt: skip
-        made = self.graph.call_function(
+        convolved = self.graph.call_function(
             aten.conv2d.default,
             (
                 value, kernel, self.constant(bias.float()),
-                pair(given["stride"]), pair(given["padding"]), pair(given["dilation"]),
-                given["groups"],
+                pair(args["stride"]), pair(args["padding"]), pair(args["dilation"]),
+                args["groups"],
             ),
         )  # fmt: skip
         if self.quantized and node in self.logits:
-            made = self.snap(made, LOGIT_GRID)
-        self.values[node] = made
+            convolved = self.snap(convolved, LOGIT_GRID)
+        self.values[node] = convolved
         if folded.norm is not None:
-            self.values[folded.norm] = made
+            self.values[folded.norm] = convolved
 
     def finish(self, logits: Node) -> None:
         if self.quantized and self.grids.get(logits) != LOGIT_GRID:

@@ -50,15 +50,15 @@ def fold(traced: Trace, node: Node) -> Folded:
     Raises:
         UsageError: The weight's quantizer is not symmetric per output channel.
     """
-    given = arguments(node)
+    args = arguments(node)
     users = list(node.users)
     norm = users[0] if len(users) == 1 and operator(users[0]) == "batch_norm" else None
-    held = given["weight"]
-    index = int(arguments(held)["index"]) if operator(held) == "quantizer" else None
-    weight = parameter(traced, held if index is None else held.all_input_nodes[0])
+    weight_node = args["weight"]
+    index = int(arguments(weight_node)["index"]) if operator(weight_node) == "quantizer" else None
+    weight = parameter(traced, weight_node if index is None else weight_node.all_input_nodes[0])
     bias = (
-        parameter(traced, given["bias"])
-        if given["bias"] is not None
+        parameter(traced, args["bias"])
+        if args["bias"] is not None
         else weight.new_zeros(len(weight))
     )
     factor, offset = torch.ones_like(bias), torch.zeros_like(bias)
@@ -69,7 +69,7 @@ def fold(traced: Trace, node: Node) -> Folded:
         largest = int(traced.quantizers[index].level_high)
         _, _, step, zero = traced.quantizers[index].get_parameters_for_torch_fq()
         if int(zero.abs().max()) != 0 or step.numel() not in (1, len(weight)):
-            raise UsageError(f"{held.name} is not a symmetric quantizer per output channel")
+            raise UsageError(f"{weight_node.name} is not a symmetric quantizer per output channel")
         scale = step.detach().cpu().reshape(-1).expand(len(weight)).double() * factor.abs()
     return Folded(
         norm,
@@ -93,9 +93,9 @@ def parameter(traced: Trace, node: Node) -> Tensor:
 
 def _batch_norm(traced: Trace, node: Node) -> tuple[Tensor, Tensor]:
     """Return factor and offset per channel that a BatchNorm in eval mode applies."""
-    given = arguments(node)
+    args = arguments(node)
     gamma, beta, mean, variance = (
-        parameter(traced, given[name]) for name in ("weight", "bias", "running_mean", "running_var")
+        parameter(traced, args[name]) for name in ("weight", "bias", "running_mean", "running_var")
     )
-    factor = gamma / torch.sqrt(variance + given["eps"])
+    factor = gamma / torch.sqrt(variance + args["eps"])
     return factor, beta - mean * factor

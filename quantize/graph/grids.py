@@ -59,7 +59,7 @@ def activation_grids(traced: Trace) -> list[Grid]:
 
     The ranges are those of the quantizers, widened if an addition requires it.
     """
-    grids = [_given(quantizer) for quantizer in traced.quantizers]
+    grids = [_grid_of(quantizer) for quantizer in traced.quantizers]
     settled: set[int] = set()
     for node in traced.module.graph.nodes:
         if operator(node) == "quantizer" and node.all_input_nodes[0].op == "placeholder":
@@ -76,9 +76,9 @@ def activation_grids(traced: Trace) -> list[Grid]:
             settled.add(index)
     for node in traced.module.graph.nodes:
         if operator(node) == "add":
-            _settle_addition(node, grids, settled)
+            _align_addition(node, grids, settled)
         elif operator(node) == "mul":
-            _settle_product(node, grids, settled)
+            _align_product(node, grids, settled)
     return grids
 
 
@@ -88,7 +88,7 @@ def logit_nodes(traced: Trace) -> set[Node]:
     All of them lie on `LOGIT_GRID`, so that sums of logits are exact and every sigmoid is the same
     table.
     """
-    found: set[Node] = set()
+    nodes: set[Node] = set()
     waiting = [
         node.all_input_nodes[0]
         for node in traced.module.graph.nodes
@@ -96,13 +96,13 @@ def logit_nodes(traced: Trace) -> set[Node]:
     ]
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found.add(node)
+        if node not in nodes:
+            nodes.add(node)
             if operator(node) in ("batch_norm", "quantizer", "add", "cat", *_MOVES):
                 waiting += [
                     source for source in node.all_input_nodes if source.op == "call_function"
                 ]
-    return found
+    return nodes
 
 
 def rounds_down(node: Node) -> bool:
@@ -147,7 +147,7 @@ def tie_free_scales(scales: Tensor, source: Grid, target: Grid) -> Tensor:
     return (factors - _SLACK).ceil().clamp_min(1) / CONV_DENOMINATOR * target.scale / source.scale
 
 
-def settle_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Tensor:
+def round_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Tensor:
     """Round a bias (C,) float64 to accumulator steps; `down` lowers it by half a logit step."""
     step = scale * source.scale
     if down:
@@ -155,7 +155,7 @@ def settle_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Ten
     return (bias / step).round().clamp(-(2**31) + 1, 2**31 - 1) * step
 
 
-def _settle_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
+def _align_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
     """Scale both inputs to integer multiples of a D-th of the output's scale.
 
     Inputs that an earlier addition fixed stay as they are.
@@ -166,23 +166,23 @@ def _settle_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
     output = _target_quantizer(node)
     if output is None:
         return
-    held = inputs & settled
-    if output not in settled and held:
-        index = min(held)
-        whole = max(
+    settled_inputs = inputs & settled
+    if output not in settled and settled_inputs:
+        index = min(settled_inputs)
+        steps = max(
             1, math.floor(grids[index].scale / grids[output].scale * ADD_DENOMINATOR + _SLACK)
         )
-        grids[output] = grids[output]._replace(scale=grids[index].scale * ADD_DENOMINATOR / whole)
+        grids[output] = grids[output]._replace(scale=grids[index].scale * ADD_DENOMINATOR / steps)
     settled.add(output)
     for index in inputs - settled:
-        whole = max(
+        steps = max(
             1, math.ceil(grids[index].scale / grids[output].scale * ADD_DENOMINATOR - _SLACK)
         )
-        grids[index] = grids[index]._replace(scale=grids[output].scale * whole / ADD_DENOMINATOR)
+        grids[index] = grids[index]._replace(scale=grids[output].scale * steps / ADD_DENOMINATOR)
         settled.add(index)
 
 
-def _settle_product(node: Node, grids: list[Grid], settled: set[int]) -> None:
+def _align_product(node: Node, grids: list[Grid], settled: set[int]) -> None:
     """Make the product of both inputs' scales an integer multiple of a D-th of the output's."""
     inputs = [
         index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None
@@ -194,12 +194,12 @@ def _settle_product(node: Node, grids: list[Grid], settled: set[int]) -> None:
     ratio = product / grids[output].scale * ADD_DENOMINATOR
     free = set(inputs) - settled
     if output not in settled:
-        whole = max(1, math.floor(ratio + _SLACK))
-        grids[output] = grids[output]._replace(scale=product * ADD_DENOMINATOR / whole)
+        steps = max(1, math.floor(ratio + _SLACK))
+        grids[output] = grids[output]._replace(scale=product * ADD_DENOMINATOR / steps)
     elif free and inputs[0] != inputs[1]:
         index = min(free)
-        whole = max(1, math.ceil(ratio - _SLACK))
-        grids[index] = grids[index]._replace(scale=grids[index].scale * whole / ratio)
+        steps = max(1, math.ceil(ratio - _SLACK))
+        grids[index] = grids[index]._replace(scale=grids[index].scale * steps / ratio)
     settled.update((*inputs, output))
 
 
@@ -219,6 +219,6 @@ def _source_quantizer(node: Node) -> int | None:
     return int(arguments(node)["index"]) if operator(node) == "quantizer" else None
 
 
-def _given(quantizer: object) -> Grid:
+def _grid_of(quantizer: object) -> Grid:
     low, _, scale, zero = quantizer.get_parameters_for_torch_fq()  # type: ignore[attr-defined]
     return Grid(float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0]) - (128 if low == 0 else 0))

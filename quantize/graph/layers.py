@@ -34,12 +34,12 @@ def convolutions(traced: Trace) -> list[Convolution]:
 
 
 def _described(node: Node) -> Convolution:
-    given = arguments(node)
-    held, index = given["weight"], None
-    if operator(held) == "quantizer":
-        index = int(arguments(held)["index"])
-        held = held.all_input_nodes[0]
-    channels, depth, height, width = held.meta["val"].shape
-    depthwise = "depthwise " if depth == 1 and given["groups"] == channels > 1 else ""
-    name = str(held.target).removesuffix(".weight")
+    args = arguments(node)
+    weight_node, index = args["weight"], None
+    if operator(weight_node) == "quantizer":
+        index = int(arguments(weight_node)["index"])
+        weight_node = weight_node.all_input_nodes[0]
+    channels, depth, height, width = weight_node.meta["val"].shape
+    depthwise = "depthwise " if depth == 1 and args["groups"] == channels > 1 else ""
+    name = str(weight_node.target).removesuffix(".weight")
     return Convolution(name, f"{depthwise}{height}x{width}", node, index)

@@ -28,25 +28,25 @@ NO_INTEGER_FORM = {
 """Operations that students use and no engine here has in integers -> why."""
 
 
-def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+def pool_settings(args: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
     """Return kernel, stride and padding of `max_pool2d`, each (vertical, horizontal).
 
     Raises:
         UsageError: The pooling is dilated or rounds its size up.
     """
-    kernel = pair(given["kernel_size"])
-    stride = pair(given["stride"]) if given["stride"] else kernel
-    if pair(given["dilation"]) != [1, 1] or given["ceil_mode"]:
+    kernel = pair(args["kernel_size"])
+    stride = pair(args["stride"]) if args["stride"] else kernel
+    if pair(args["dilation"]) != [1, 1] or args["ceil_mode"]:
         raise UsageError(
             "a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)"
         )
-    return kernel, stride, pair(given["padding"])
+    return kernel, stride, pair(args["padding"])
 
 
-def mean_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+def mean_settings(args: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
     """Return kernel, stride and padding of `avg_pool2d`, each (vertical, horizontal)."""
-    kernel = pair(given["kernel_size"])
-    return kernel, pair(given["stride"]) if given["stride"] else kernel, pair(given["padding"])
+    kernel = pair(args["kernel_size"])
+    return kernel, pair(args["stride"]) if args["stride"] else kernel, pair(args["padding"])
 
 
 def refuse_unknown(nodes: Iterable[Node], known: Collection[str]) -> None:
@@ -56,15 +56,15 @@ def refuse_unknown(nodes: Iterable[Node], known: Collection[str]) -> None:
         nodes: Nodes of the trace.
         known: Names of the operations of the dialect.
     """
-    found: dict[str, str] = {}
+    unknown: dict[str, str] = {}
     for node in nodes:
         name = operator(node)
         if node.op == "call_function" and name not in known:
-            found[str(node.target)] = NO_INTEGER_FORM.get(name, "")
-    if not found:
+            unknown[str(node.target)] = NO_INTEGER_FORM.get(name, "")
+    if not unknown:
         return
     # Those with a reason say more than the reshapes around them.
-    telling = {target: why for target, why in found.items() if why} or found
+    telling = {target: why for target, why in unknown.items() if why} or unknown
     raise UsageError(
         f"the student uses {', '.join(telling)}, which cannot be exported",
         expected=" | ".join(sorted(known)),
@@ -74,33 +74,31 @@ def refuse_unknown(nodes: Iterable[Node], known: Collection[str]) -> None:
     )
 
 
-def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
-    """Raise UsageError if an operation has unsupported settings; removes `alpha` from `given`."""
-    if name in ("add", "rsub") and given.pop("alpha") != 1:
+def refuse_unusual(name: str, node: Node, args: dict[str, Any]) -> None:
+    """Raise UsageError if an operation has unsupported settings; removes `alpha` from `args`."""
+    if name in ("add", "rsub") and args.pop("alpha") != 1:
         raise UsageError(f"{node.name} scales its second operand", expected="a + b | 1 - a")
-    if name in ("add", "mul") and not isinstance(given["other"], fx.Node):
-        raise UsageError(
-            f"{node.name} takes a number", expected="two maps", got=str(given["other"])
-        )
-    if name == "rsub" and given["other"] != 1:
+    if name in ("add", "mul") and not isinstance(args["other"], fx.Node):
+        raise UsageError(f"{node.name} takes a number", expected="two maps", got=str(args["other"]))
+    if name == "rsub" and args["other"] != 1:
         raise UsageError(f"{node.name} does not subtract from one", expected="1 - sigmoid(x)")
-    if name == "rsub" and operator(given["self"]) != "sigmoid":
+    if name == "rsub" and operator(args["self"]) != "sigmoid":
         raise UsageError(
             f"{node.name} subtracts something other than a sigmoid", expected="1 - sigmoid(x)"
         )
     if name == "avg_pool2d":
-        kernel, _, padding = mean_settings(given)
-        partly = padding != [0, 0] and not given["count_include_pad"]
+        kernel, _, padding = mean_settings(args)
+        partly = padding != [0, 0] and not args["count_include_pad"]
         if (
             (kernel[0] * kernel[1]) % 2 == 0
             or partly
-            or given["ceil_mode"]
-            or given["divisor_override"]
+            or args["ceil_mode"]
+            or args["divisor_override"]
         ):
             raise UsageError(
                 f"{node.name} cannot be exported: an average over an even number of cells has ties",
                 expected="nn.AvgPool2d(3, stride, padding=1)",
-                got=f"kernel {kernel}, ceil_mode {given['ceil_mode']}",
+                got=f"kernel {kernel}, ceil_mode {args['ceil_mode']}",
             )
 
 

@@ -24,22 +24,22 @@ class ExactInterpreter(fx.Interpreter):
 
     def convolution(self, node: fx.Node) -> Tensor:
         """Return (B, C, h, w) float64 of a convolution with exact sums."""
-        given = arguments(node)
-        grid = given["input"]
+        args = arguments(node)
+        grid = args["input"]
         while operator(grid) != "dequantize_per_tensor":
             grid = grid.all_input_nodes[0]
         step = arguments(grid)["scale"]
-        integers, scale = self.env[given["weight"]]
-        x = (self.env[given["input"]] / step).round()
+        integers, scale = self.env[args["weight"]]
+        x = (self.env[args["input"]] / step).round()
         weight = integers.double()
         # Float32 holds integers up to 2^24 exactly and has the faster convolutions.
         if float(weight.abs().sum(dim=(1, 2, 3)).max()) * 255 < 2**24:
             x, weight = x.float(), weight.float()
-        settings = (given["stride"], given["padding"], given["dilation"], given["groups"])
+        settings = (args["stride"], args["padding"], args["dilation"], args["groups"])
         total = torch.conv2d(x, weight, None, *settings).double()
-        bias: Tensor = self.env[given["bias"]]
-        found: Tensor = total * (scale * step).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
-        return found
+        bias: Tensor = self.env[args["bias"]]
+        result: Tensor = total * (scale * step).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+        return result
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return a constant in double precision."""

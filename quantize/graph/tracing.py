@@ -79,7 +79,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         example: (1, 3, H, W) float input.
     """
     model = copy.deepcopy(model).eval()
-    found: list[BaseQuantizer] = []
+    quantizers: list[BaseQuantizer] = []
     names: list[str] = []
     if is_wrapped(model):
         storage = get_hook_storage(model)
@@ -88,14 +88,14 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
             if not isinstance(module, BaseQuantizer):
                 continue
             if id(module) not in indices:
-                indices[id(module)] = len(found)
-                found.append(module)
+                indices[id(module)] = len(quantizers)
+                quantizers.append(module)
                 names.append(name)
             storage.set_submodule(name, Marker(indices[id(module)]))
     with torch.no_grad():
         program = torch.export.export(model, (example,), strict=False)
     height, width = example.shape[-2:]
-    return Trace(program.module(check_guards=False), found, names, (int(height), int(width)))
+    return Trace(program.module(check_guards=False), quantizers, names, (int(height), int(width)))
 
 
 def quantizers(quantized: nn.Module) -> dict[str, BaseQuantizer]:

@@ -50,9 +50,9 @@ def equalize(student: Student, samples: Sequence[Tensor]) -> Student:
     with torch.no_grad():
         for node, norm, convs in pairs:
             factor = _factor(peaks[node], clipped=operator(node) == "hardtanh")
-            given = arguments(norm)
+            args = arguments(norm)
             for name in ("weight", "bias"):
-                parameters[str(given[name].target)].mul_(factor)
+                parameters[str(args[name].target)].mul_(factor)
             for conv in convs:
                 weight = parameters[str(arguments(conv)["weight"].target)]
                 depthwise = weight.shape[1] == 1 and arguments(conv)["groups"] == len(factor)
@@ -68,10 +68,10 @@ def _pair(node: Node) -> list[tuple[Node, list[Node]]]:
     convs = list(node.users)
     if operator(norm) != "batch_norm" or len(norm.users) != 1 or not convs:
         return []
-    whole = all(operator(conv) == "conv2d" and arguments(conv)["input"] is node for conv in convs)
+    unfused = all(operator(conv) == "conv2d" and arguments(conv)["input"] is node for conv in convs)
     grouped = (
         any(arguments(conv)["groups"] not in (1, _channels(conv)) for conv in convs)
-        if whole
+        if unfused
         else True
     )
     return [] if grouped else [(norm, convs)]

@@ -131,7 +131,7 @@ class Finetuning:
             self.config.epochs,
             max(0, self.epoch - 1),
         )
-        self.followers.tell(lambda one: one.begin(context))
+        self.followers.notify(lambda one: one.begin(context))
         try:
             with self.report(max(1, left), "fine-tune") as bar:
                 if self.epoch == 0:
@@ -142,9 +142,9 @@ class Finetuning:
                     self._validate(losses, time.monotonic() - begin, bar)
         except BaseException as error:
             reason = str(error) or type(error).__name__
-            self.followers.tell(lambda one: one.fail(reason))
+            self.followers.notify(lambda one: one.fail(reason))
             raise
-        self.followers.tell(lambda one: one.end(self.best))
+        self.followers.notify(lambda one: one.end(self.best))
         return self.best
 
     def _train_epoch(self, bar: Any) -> dict[str, float]:
@@ -203,8 +203,8 @@ class Finetuning:
         if self.objective is None:
             loss = self._task(batch)
             return loss, {"loss": loss.item()}
-        found = self.objective(batch, Step(self.epoch - 1, step))
-        return found.total, found.figures()
+        losses = self.objective(batch, Step(self.epoch - 1, step))
+        return losses.total, losses.figures()
 
     def _task(self, batch: Batch) -> Tensor:
         """Loss of the mask and, for a student with boxes, of these."""
@@ -235,7 +235,7 @@ class Finetuning:
             images = self.data.steps * self.config.batch_size
             figures["images_per_second"] = images / seconds
         append_metrics(self.path, figures)
-        self.followers.tell(lambda one: one.epoch(figures))
+        self.followers.notify(lambda one: one.epoch(figures))
         self.epoch += 1
         save_checkpoint(self.path / "checkpoints" / "last.pt", self.state())
         name = "calibrated" if self.epoch == 1 else f"epoch {self.epoch - 1}"

@@ -13,8 +13,8 @@ from quantize.graph.grids import (
     Grid,
     activation_grids,
     logit_nodes,
+    round_bias,
     rounds_down,
-    settle_bias,
     target_grid,
     tie_free_scales,
 )
@@ -62,7 +62,7 @@ def align(quantized: nn.Module, example: Tensor) -> None:
                 )
                 weights.scale.copy_((step * weights.level_high).view_as(weights.scale))
             down = rounds_down(node)
-            moved = settle_bias(folded.bias, scale, source, down=down) - folded.bias
+            moved = round_bias(folded.bias, scale, source, down=down) - folded.bias
             if down:
                 moved += LOGIT_GRID.scale / 2
             bias = arguments(node if folded.norm is None else folded.norm)["bias"]

@@ -40,9 +40,9 @@ def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
     """
     student = cast("Student", quantized)
     with FunctionHookMode(model=quantized, hook_storage=get_hook_storage(quantized)) as mode:
-        taken, named = mode.process_model_inputs((x,), {})
-        found = student.maps(*taken, **named)
-        return found._replace(logits=mode.process_model_outputs(found.logits))
+        inputs, keywords = mode.process_model_inputs((x,), {})
+        maps = student.maps(*inputs, **keywords)
+        return maps._replace(logits=mode.process_model_outputs(maps.logits))
 
 
 def refuse_without_recipe(config: DistillConfig) -> None:
@@ -63,7 +63,7 @@ def refuse_without_recipe(config: DistillConfig) -> None:
         )
 
 
-def kept_objective(
+def build_kept_objective(
     run: LoadedRun, quantized: nn.Module, channels: Sequence[int], weight: float
 ) -> Difom:
     """Build the run's objective around its quantized student.
@@ -86,7 +86,7 @@ def kept_objective(
         return Difom(cast("Student", _Side(quantized)), config.loss, config.run, channels)
 
 
-def take_heads(
+def load_heads(
     objective: Difom, run: LoadedRun, quantized: nn.Module, samples: Sequence[Tensor]
 ) -> bool:
     """Load the heads that the distillation ended with, fitted to the equalized student.
@@ -95,7 +95,7 @@ def take_heads(
     by the same factors.
 
     Args:
-        objective: Objective from `kept_objective` with fresh heads.
+        objective: Objective from `build_kept_objective` with fresh heads.
         run: The distillation.
         quantized: Its quantized student before fine-tuning.
         samples: Inputs (B, 3, H, W) from which the factors are measured.
@@ -136,9 +136,9 @@ def _growth(
     with torch.no_grad():
         for sample in samples:
             # `maps` alone runs no quantizer: this is the equalized student in float.
-            grown, whole = quantized.maps(sample), student.maps(sample)
-            low.add(grown.low, whole.low)
-            high.add(grown.high, whole.high)
+            grown, original = quantized.maps(sample), student.maps(sample)
+            low.add(grown.low, original.low)
+            high.add(grown.high, original.high)
     return low.factors(), high.factors()
 
 
@@ -148,9 +148,9 @@ class _Ratio:
     def __init__(self, channels: int) -> None:
         self.products, self.squares = torch.zeros(channels), torch.zeros(channels)
 
-    def add(self, grown: Tensor, whole: Tensor) -> None:
-        self.products += (grown * whole).sum(dim=(0, 2, 3))
-        self.squares += whole.square().sum(dim=(0, 2, 3))
+    def add(self, grown: Tensor, original: Tensor) -> None:
+        self.products += (grown * original).sum(dim=(0, 2, 3))
+        self.squares += original.square().sum(dim=(0, 2, 3))
 
     def factors(self) -> Tensor:
         """Return (C,) factors; 1 for a channel that is always zero."""

@@ -59,9 +59,9 @@ def lower_weights(
             no patterns.
     """
     traced = trace(quantized, example)
-    found = convolutions(traced)
-    chosen = _chosen([layer.name for layer in found], patterns)
-    return _narrow(quantized, traced, [layer for layer in found if layer.name in chosen], bits)
+    layers = convolutions(traced)
+    chosen = _chosen([layer.name for layer in layers], patterns)
+    return _narrow(quantized, traced, [layer for layer in layers if layer.name in chosen], bits)
 
 
 def keep_pair_sums(quantized: nn.Module, example: Tensor) -> list[str]:
@@ -105,12 +105,12 @@ def best_scale(weight: Tensor, high: int) -> Tensor:
         high: Largest integer; the integers are [-high, high].
     """
     flat = weight.detach().flatten(1)
-    whole = flat.abs().amax(dim=1).clamp_min(1e-12)
-    best, least = whole, torch.full_like(whole, torch.inf)
+    largest = flat.abs().amax(dim=1).clamp_min(1e-12)
+    best, least = largest, torch.full_like(largest, torch.inf)
     for part in torch.linspace(1.0, _MAX_CLIPPED, _CLIPS):
-        step = (part * whole / high)[:, None]
+        step = (part * largest / high)[:, None]
         error = ((flat / step).round().clamp(-high, high) * step - flat).square().sum(dim=1)
-        best = torch.where(error < least, part * whole, best)
+        best = torch.where(error < least, part * largest, best)
         least = torch.minimum(error, least)
     return best
 

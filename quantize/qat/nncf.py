@@ -164,29 +164,29 @@ def refuse_nonfinite(model: nn.Module) -> None:
 
 def _fix_grids(quantized: nn.Module, example: Tensor) -> nn.Module:
     """Fix the input's grid and share the quantizers whose scales must stay equal."""
-    found = quantizers(quantized)
-    frame = found[INPUT_HOOK]
+    by_name = quantizers(quantized)
+    frame = by_name[INPUT_HOOK]
     with torch.no_grad():
         frame.input_low.fill_(INPUT_LOW)
         frame.input_range.fill_(INPUT_RANGE)
     frame.disable_gradients()
     storage = get_hook_storage(quantized)
     for group in scale_groups(trace(quantized, example)):
-        members = [found[name] for name in group]
-        kept = members[0]
-        _cover(kept, members)
-        for name, quantizer in found.items():
+        members = [by_name[name] for name in group]
+        joint = members[0]
+        _cover(joint, members)
+        for name, quantizer in by_name.items():
             if any(
                 quantizer is member for member in members
             ):  # NNCF may also register one under several names
-                storage.set_submodule(name, kept)
+                storage.set_submodule(name, joint)
     return quantized.eval()
 
 
-def _cover(kept: AsymmetricQuantizer, members: list[AsymmetricQuantizer]) -> None:
-    """Widen `kept` to the union of its members' ranges."""
+def _cover(joint: AsymmetricQuantizer, members: list[AsymmetricQuantizer]) -> None:
+    """Widen `joint` to the union of its members' ranges."""
     with torch.no_grad():
         low = min(float(member.input_low) for member in members)
         high = max(float(member.input_low + member.input_range) for member in members)
-        kept.input_low.fill_(low)
-        kept.input_range.fill_(high - low)
+        joint.input_low.fill_(low)
+        joint.input_range.fill_(high - low)

@@ -87,7 +87,7 @@ def qat_path(run: Path, bits: int | None = None) -> Path:
     Raises:
         UsageError: `bits` is neither 8 nor 4.
     """
-    folders = {f"qat{known}": known for known in BITS}
+    folders = {f"qat{width}": width for width in BITS}
     if bits not in (None, *BITS):
         raise UsageError(
             f"{bits} bits are not supported",

@@ -68,14 +68,19 @@ def write_report(
     """
     path, source = quantized.path, quantized.source
     engines = export_engines(quantized.canonical)
-    whole = [*engines, *export_engines(canonicalize(source.student, quantized.canonical.size))]
-    for engine in whole:
+    all_engines = [
+        *engines,
+        *export_engines(canonicalize(source.student, quantized.canonical.size)),
+    ]
+    for engine in all_engines:
         engine.write(path)
     # Clean frames follow the labeled ones in the store; they have no masks to agree on.
     spread = slice(None, len(pairs), -(-len(pairs) // PARITY_FRAMES))
     names = [pair.name for pair in pairs[spread]]
-    given = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
-    parity = parity_rows(source.student, quantized.model, quantized.canonical, whole, given)
+    frame_set = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
+    parity = parity_rows(
+        source.student, quantized.model, quantized.canonical, all_engines, frame_set
+    )
     write_json(path / "parity.json", parity)
     with progress((len(engines) + 2) * (len(pairs) + len(clean)), "score") as bar:
 
@@ -107,7 +112,7 @@ def write_report(
             max_drop=quantized.config.max_drop,
             max_small_drop=quantized.config.max_small_drop,
         ),
-        engines=[_engine_row(engine, weights) for engine in whole],
+        engines=[_engine_row(engine, weights) for engine in all_engines],
         sqnr=SQNR,
         layers=layers[:WORST_LAYERS],
         parity=parity,
@@ -194,10 +199,10 @@ def _distillation(quantized: QuantizedRun, start: Start) -> str:
     if not config.distill_weight:
         return ""
     teachers, task_teachers = source.teachers.specs, source.teachers.task_specs
-    kept = [f"{config.distill_weight:g} x {', '.join(teachers)}"] if teachers else []
+    terms = [f"{config.distill_weight:g} x {', '.join(teachers)}"] if teachers else []
     if task_teachers:
-        kept.append(f"{source.loss.cwd_weight:g} x the logits of {' and '.join(task_teachers)}")
-    return f"distillation kept on: {' and '.join(kept)}; heads: {start.heads}"
+        terms.append(f"{source.loss.cwd_weight:g} x the logits of {' and '.join(task_teachers)}")
+    return f"distillation kept on: {' and '.join(terms)}; heads: {start.heads}"
 
 
 def _engine_row(engine: ExportedEngine, weights: WeightBits) -> EngineRow:

@@ -22,7 +22,7 @@ from quantize.certify.accuracy import PTQ, score_student
 from quantize.export.engines import export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.qat.finetuning import FRESH_HEADS_LR, Finetuning
-from quantize.qat.keep_distillation import kept_objective, refuse_without_recipe, take_heads
+from quantize.qat.keep_distillation import build_kept_objective, load_heads, refuse_without_recipe
 from quantize.qat.nncf import quantize_student, restore
 from quantize.runs.folder import (
     MIN_CALIBRATION,
@@ -118,16 +118,16 @@ def train_qat(
     callbacks = make_callbacks(loaded.config.run.track)
     # Fail before training if an engine cannot express the student.
     export_engines(canonicalize(loaded.student, (loaded.config.data.size, loaded.config.data.size)))
-    given = loaded.config.changed(
+    settings = loaded.config.changed(
         batch_size=config.batch_size,
         negatives=config.negatives or loaded.config.data.negatives,
         unlabeled=[],
         boxes=[],
     )
-    if not given.data.negatives:
+    if not settings.data.negatives:
         loaded.student.freeze_presence()
     data = open_data(
-        given,
+        settings,
         with_teachers=config.distill_weight > 0,
         recorded=recorded_splits(path, config, loaded.config, resume=resume),
         report=report,
@@ -179,8 +179,10 @@ def _start(setting: _Setting) -> Finetuning:
     export_engines(canonicalize(model, (size, size)))
     objective, trained = None, False
     if config.distill_weight:
-        objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
-        trained = take_heads(objective, loaded, model, samples)
+        objective = build_kept_objective(
+            loaded, model, data.teacher_channels, config.distill_weight
+        )
+        trained = load_heads(objective, loaded, model, samples)
     clean = clean_validation(data.splits)
     with progress(len(pairs) + len(clean), "score the calibrated student") as bar:
         accuracy = score_student(
@@ -216,7 +218,9 @@ def _continue(setting: _Setting) -> Finetuning:
     model = restore(loaded.student, state["quantized"], example_input(loaded.config.data.size))
     objective = None
     if config.distill_weight:
-        objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
+        objective = build_kept_objective(
+            loaded, model, data.teacher_channels, config.distill_weight
+        )
     task_loss = TASK_LOSSES[loaded.config.loss.task_loss]
     tuning = Finetuning(
         path,

@@ -61,7 +61,7 @@ _PARTS = {
 
 def is_training_only(network: str) -> bool:
     """Whether a network, named in full, is for training and evaluation alone."""
-    return _found(network) is not None
+    return _part_of(network) is not None
 
 
 def refuse_training_only(network: str) -> None:
@@ -73,7 +73,7 @@ def refuse_training_only(network: str) -> None:
     Raises:
         UsageError: It has a part that is for training and evaluation alone.
     """
-    part = _found(network)
+    part = _part_of(network)
     if part is not None:
         raise UsageError(f"{network} has {part.has}", expected=part.expected, hint=part.hint)
 
@@ -85,7 +85,7 @@ def refuse_training_only_run(config: DistillConfig, run: Path) -> None:
         UsageError: It has a part that is for training and evaluation alone.
     """
     network = config.student.network
-    part = _found(network)
+    part = _part_of(network)
     if part is None:
         return
     what = f"{network} has {part.has}"
@@ -108,7 +108,7 @@ def refuse_training_only_run(config: DistillConfig, run: Path) -> None:
     )
 
 
-def _found(network: str) -> _Part | None:
+def _part_of(network: str) -> _Part | None:
     names = network.split("+")
     names[0] = names[0].partition(":")[0]
     return next((_PARTS[name] for name in names if name in _PARTS), None)

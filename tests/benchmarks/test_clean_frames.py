@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 TINY = {"size": 64, "epochs": 1, "batch_size": 4, "pretrained": False, "student": "edge-xs"}
 
 
-def point(peak: float, found: float, flagged: float) -> FrocPoint:
+def point(peak: float, recall: float, flagged: float) -> FrocPoint:
     """A point of the curve."""
     return FrocPoint(
-        min_peak=peak, overlapped=found, matched=found, false_regions=0.0, flagged=flagged
+        min_peak=peak, overlapped=recall, matched=recall, false_regions=0.0, flagged=flagged
     )
 
 
@@ -46,8 +46,10 @@ def test_false_alarms_and_found_polyps_are_read_off_the_curve() -> None:
 
 
 def test_every_arm_lacks_one_part_of_the_baseline() -> None:
-    given = {"data": ["x"], "negatives": ["n"], "unlabeled": ["u"]}
-    configs = [make_config(given | clean_frames.SHARED | arm) for arm in clean_frames.ARMS.values()]
+    folders = {"data": ["x"], "negatives": ["n"], "unlabeled": ["u"]}
+    configs = [
+        make_config(folders | clean_frames.SHARED | arm) for arm in clean_frames.ARMS.values()
+    ]
     assert all(config != configs[0] for config in configs[1:])
 
 

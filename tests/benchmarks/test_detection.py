@@ -53,7 +53,7 @@ def records(tmp_path: Path) -> dict[str, Path]:
             cv2.imwrite(str(tmp_path / "data" / folder / f"{number}.png"), square)
     (tmp_path / "data" / "images" / "2.png").rename(tmp_path / "2.png")
     clean = [CleanFrame(tmp_path / "2.png", "clean", "s1")]
-    made = {}
+    paths = {}
     for name, peak in (("low", 0.0), ("high", 0.6)):
         report = evaluate(
             find_pairs(tmp_path / "data"),
@@ -61,17 +61,19 @@ def records(tmp_path: Path) -> dict[str, Path]:
             clean=clean,
             point=OperatingPoint(0.3, 0.001, peak),
         )
-        made[name] = tmp_path / f"{name}.json"
-        made[name].write_bytes(msgspec.json.encode(report))
-    return made
+        paths[name] = tmp_path / f"{name}.json"
+        paths[name].write_bytes(msgspec.json.encode(report))
+    return paths
 
 
 def test_the_record_holds_what_each_evaluation_flagged(
     records: dict[str, Path], tmp_path: Path
 ) -> None:
-    given = [f"{name}={path}" for name, path in records.items()]
+    arguments = [f"{name}={path}" for name, path in records.items()]
     files = ["--out", str(tmp_path / "record.json"), "--plot", str(tmp_path / "plot.svg")]
-    result = CliRunner().invoke(main, [*given, "--title", "Both", *files], catch_exceptions=False)
+    result = CliRunner().invoke(
+        main, [*arguments, "--title", "Both", *files], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     content = msgspec.json.decode((tmp_path / "record.json").read_bytes())
     assert results_page.kind_of(content) == "detection"

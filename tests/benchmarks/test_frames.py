@@ -39,11 +39,11 @@ def test_guard_view_and_layer_are_measured_after_their_checks() -> None:
         (frames.view_cost, "octagon"),
         (frames.layer_cost, "pixels"),
     ):
-        found = row(2)
-        assert word in found.check
-        assert found.goal is not None
-        assert 0 < found.goal.value < 1000
-        assert len(found.left.samples) == len(found.right.samples) == 2
+        comparison = row(2)
+        assert word in comparison.check
+        assert comparison.goal is not None
+        assert 0 < comparison.goal.value < 1000
+        assert len(comparison.left.samples) == len(comparison.right.samples) == 2
 
 
 def test_a_guard_that_sees_nothing_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +63,13 @@ def test_the_made_up_detector_follows_its_process() -> None:
     lasted = []
     for seed in range(12):
         nothing: list[list[Box]] = [[] for _ in range(1800)]
-        found = [
+        boxes_of_frames = [
             tuple(region.box for region in regions(scores, MAP, OperatingPoint(0.3, 0.0001)))
             for scores in scores_of(
                 nothing, MAP, fps=30, mistakes=Mistakes(per_minute=12), seed=seed
             )
         ]
-        frames = [ShownFrame(n * 33_333_333, boxes, ()) for n, boxes in enumerate(found)]
+        frames = [ShownFrame(n * 33_333_333, boxes, ()) for n, boxes in enumerate(boxes_of_frames)]
         lasted += [len(track) for track in polyp_tracks(frames)]
     assert 100 < len(lasted) < 190
     assert np.mean(np.array(lasted) <= 6) == pytest.approx(0.88, abs=0.08)

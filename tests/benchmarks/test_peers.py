@@ -31,10 +31,10 @@ def _answer(early: dict[str, int]) -> loadgen.Answer:
 
 def test_loadgens_percentiles_are_compared_one_by_one() -> None:
     # Of 700 queries LoadGen discards 50 for p90, and none for p99 (seen in its own summary).
-    agreed = {"90.0": 1_000_000 + 1000 * (699 - 50), "99.0": 1_000_000 + 1000 * 699}
-    assert loadgen.check_agreement(_answer(agreed)) < 0.002
+    agreeing = {"90.0": 1_000_000 + 1000 * (699 - 50), "99.0": 1_000_000 + 1000 * 699}
+    assert loadgen.check_agreement(_answer(agreeing)) < 0.002
     with pytest.raises(ParityError, match=r"early-stopping p90\.0"):
-        loadgen.check_agreement(_answer({**agreed, "90.0": 1_500_000}))
+        loadgen.check_agreement(_answer({**agreeing, "90.0": 1_500_000}))
     with pytest.raises(ParityError, match="lacks percentiles"):
         loadgen.check_agreement(_answer({}))
 
@@ -83,8 +83,8 @@ def test_peers_run_in_turn_in_processes_of_their_own(
     assert all(len(row.wall_ms) == len(row.cpu_ms) == 3 for row in report.rows)
     assert report.rows[0].wall_ratio == 1
     with closing(open_engine_files("tflite", tiny_engine_files["tflite"], 1)) as engine:
-        ours = evaluate(pairs, lambda image: engine.infer(to_input(image, (64, 64), bgr=False)))
-    assert [row.dice for row in report.rows] == [ours.dice, None]
+        expected = evaluate(pairs, lambda image: engine.infer(to_input(image, (64, 64), bgr=False)))
+    assert [row.dice for row in report.rows] == [expected.dice, None]
     assert report.images == 2
     assert list(report.missing) == ["ultralytics, f32"]
     assert "make-env-peers.sh" in report.missing["ultralytics, f32"]

@@ -207,10 +207,10 @@ def lines(*frames: tuple[int, str | None], fps: float = 50.0) -> list[FrameLine]
 def test_rate_and_age_are_those_of_the_settled_run() -> None:
     starting = [(number, "starting: the student is loaded") for number in range(50)]
     late = [(number, None if number % 10 else "stale: 130 ms old") for number in range(151, 451)]
-    found = live.judge(lines(*starting, *((number, None) for number in range(50, 151)), *late))
-    assert found.rate == pytest.approx(50)
-    assert found.withheld == pytest.approx(0.1, abs=0.005)
-    assert set(found.ages_ms) == {30.0}
+    verdict = live.judge(lines(*starting, *((number, None) for number in range(50, 151)), *late))
+    assert verdict.rate == pytest.approx(50)
+    assert verdict.withheld == pytest.approx(0.1, abs=0.005)
+    assert set(verdict.ages_ms) == {30.0}
     every_other = live.judge(lines(*((number, None) for number in range(0, 400, 2))))
     assert every_other.rate == pytest.approx(25)
 
@@ -237,9 +237,9 @@ def test_contours_of_something_else_are_not_timed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_full_mask_beside_contours() -> None:
-    found = whole.mask_cost(2)
-    assert found.goal is None
-    assert len(found.left.samples) == len(found.right.samples) == 2
+    comparison = whole.mask_cost(2)
+    assert comparison.goal is None
+    assert len(comparison.left.samples) == len(comparison.right.samples) == 2
 
 
 def test_memory_is_that_of_a_process_and_its_children() -> None:
@@ -302,19 +302,19 @@ def test_the_shipped_bundles_are_timed_against_the_u_net(monkeypatch: pytest.Mon
 def test_a_memory_format_is_timed_only_where_it_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = training_formats.channels_last(2, student="edge-xs", size=64, batch=2)
-    assert len(found.left.samples) == len(found.right.samples) == 2
-    assert "first losses differ by" in found.check
+    comparison = training_formats.channels_last(2, student="edge-xs", size=64, batch=2)
+    assert len(comparison.left.samples) == len(comparison.right.samples) == 2
+    assert "first losses differ by" in comparison.check
     monkeypatch.setattr("torch.compile", lambda model: lambda images: model(images) + 1)
     with pytest.raises(ParityError, match="compute different losses"):
         training_formats.compiled(2, student="edge-xs", size=64, batch=2)
 
 
 def test_the_harness_costs_little_and_loses_no_frame() -> None:
-    found = harness.harness_cost(2, seconds=0.1)
-    assert found.goal is not None
-    assert 0 < found.left.median < 1000
-    assert "one after the other" in found.check
+    comparison = harness.harness_cost(2, seconds=0.1)
+    assert comparison.goal is not None
+    assert 0 < comparison.left.median < 1000
+    assert "one after the other" in comparison.check
 
 
 def _record(

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @pytest.mark.skipif(bool(support().missing), reason="this kernel has no whole sandbox")
 def test_both_sides_run_and_only_one_is_in_the_sandbox() -> None:
     for measure in (sandbox.latency_cost, sandbox.start_cost):
-        found = measure(2, size=(64, 64), bound=1e6)
-        assert "scores are equal" in found.check
-        assert len(found.left.samples) == len(found.right.samples) == 2
-        assert found.goal is not None
-        assert found.goal.value == pytest.approx(found.ratio)
+        comparison = measure(2, size=(64, 64), bound=1e6)
+        assert "scores are equal" in comparison.check
+        assert len(comparison.left.samples) == len(comparison.right.samples) == 2
+        assert comparison.goal is not None
+        assert comparison.goal.value == pytest.approx(comparison.ratio)
 
 
 def test_without_a_sandbox_nothing_is_measured(tiny_bundle: Path) -> None:

@@ -42,10 +42,11 @@ def test_an_arm_is_better_only_where_the_interval_excludes_zero() -> None:
     assert paired.compare("none", none, None).verdict == "baseline"
 
 
-def test_figures_are_compared_where_every_seed_of_both_arms_has_them() -> None:
+def test_figures_are_compared_if_every_seed_has_them() -> None:
+    """Figures are compared where every seed of both arms has them."""
     base = [{"Dice, B": 0.5, "recall": 0.1}, {"Dice, B": 0.6, "recall": 0.2}]
-    found = [{"Dice, B": 0.7}, {"Dice, B": 0.81, "recall": 0.2}]
-    figures = paired.compare_figures(found, base)
+    rows = [{"Dice, B": 0.7}, {"Dice, B": 0.81, "recall": 0.2}]
+    figures = paired.compare_figures(rows, base)
     assert list(figures) == ["Dice, B"]
     more = paired.compare_figures([{"boxes kept": 0.5}, {"boxes kept": 0.6}], base)
     assert (more["boxes kept"].difference, more["boxes kept"].verdict) == (None, "")
@@ -57,15 +58,20 @@ def test_figures_are_compared_where_every_seed_of_both_arms_has_them() -> None:
 
 def test_a_task_teacher_takes_the_place_of_the_braces() -> None:
     assert "cwd" not in recipes.known_recipes([], ["x"])
-    known = recipes.known_recipes(["run:R", "run:S"], ["x", "pseudo"])
-    assert known["cwd"] == {"recipe": "difom", "teachers": [], "task_teachers": ["run:R", "run:S"]}
-    assert known["task-maps"] == {"recipe": "difom", "teachers": ["run:R", "run:S"]}
-    assert known["self-training"] == {"recipe": "none", "data": ["x", "pseudo"]}
-    assert "{}" not in str([settings.values() for settings in known.values()])
-    assert all(make_config({"data": ["x"]} | settings) for settings in known.values())
+    changes = recipes.known_recipes(["run:R", "run:S"], ["x", "pseudo"])
+    assert changes["cwd"] == {
+        "recipe": "difom",
+        "teachers": [],
+        "task_teachers": ["run:R", "run:S"],
+    }
+    assert changes["task-maps"] == {"recipe": "difom", "teachers": ["run:R", "run:S"]}
+    assert changes["self-training"] == {"recipe": "none", "data": ["x", "pseudo"]}
+    assert "{}" not in str([settings.values() for settings in changes.values()])
+    assert all(make_config({"data": ["x"]} | settings) for settings in changes.values())
 
 
-def test_every_arm_is_a_network_and_an_arm_of_one_name_has_one_configuration() -> None:
+def test_every_arm_is_a_network_with_one_configuration() -> None:
+    """Every arm is a network and an arm of one name has one configuration."""
     configs: dict[str, object] = {}
     for comparison in systems.COMPARISONS.values():
         for name, changes in comparison.arms.items():
@@ -109,11 +115,11 @@ def test_masks_are_reduced_to_a_box_for_each_polyp(tmp_path: Path) -> None:
     cv2.imwrite(str(home / "images" / "a.png"), np.full((50, 60, 3), 90, np.uint8))
     cv2.imwrite(str(home / "masks" / "a.png"), mask)
     box_data.write_box_data(home, tmp_path / "made")
-    made = box_data.write_box_data(home, tmp_path / "made")  # it is there already
-    (sample,) = load_boxed([made.boxes], [], rule="full-frame")
+    data = box_data.write_box_data(home, tmp_path / "made")  # it is there already
+    (sample,) = load_boxed([data.boxes], [], rule="full-frame")
     left = [5 / 60, 10 / 50, 25 / 60, 20 / 50]
     assert np.allclose(sorted(sample.boxes), [left, [40 / 60, 30 / 50, 50 / 60, 45 / 50]])
-    parts = find_parts(made.folder)
+    parts = find_parts(data.folder)
     assert parts is not None
     assert (len(parts.train), parts.validation) == (1, [])
 
@@ -163,9 +169,10 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
 
 
 @pytest.mark.slow
-def test_a_comparison_of_systems_scores_a_hospital_that_no_run_saw(
+def test_a_comparison_scores_a_hospital_that_no_run_saw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A comparison of systems scores a hospital that no run saw."""
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
     home, other = tmp_path / "home", tmp_path / "other"
     write_dataset(home, train=6, validation=3, negatives=0, seed=1, size=(72, 72))

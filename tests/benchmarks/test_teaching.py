@@ -50,13 +50,13 @@ def test_a_share_of_the_labels_is_part_of_a_larger_one(
     home, _ = folders
     masks, frames, held_out = {}, {}, {}
     for share in (25, 50, 100):
-        made = write_label_share([home], share, tmp_path / str(share))
-        (data,) = made.data
+        part = write_label_share([home], share, tmp_path / str(share))
+        (data,) = part.data
         masks[share] = {path.resolve() for path in (data / "train" / "masks").iterdir()}
-        rest = {path.resolve() for root in made.rest for path in (root / "images").iterdir()}
-        kept = {path.resolve() for path in (data / "train" / "images").iterdir()}
-        assert not kept & rest
-        frames[share] = kept | rest
+        rest = {path.resolve() for root in part.rest for path in (root / "images").iterdir()}
+        labeled = {path.resolve() for path in (data / "train" / "images").iterdir()}
+        assert not labeled & rest
+        frames[share] = labeled | rest
         held_out[share] = {path.resolve() for path in (data / "validation" / "masks").iterdir()}
     assert [len(masks[share]) for share in (25, 50, 100)] == [3, 6, TRAIN]
     assert masks[25] < masks[50] < masks[100]
@@ -82,8 +82,8 @@ def test_every_arm_makes_the_same_number_of_steps(
         assert len(splits.train) == TRAIN * share // 100
         stages = run_stages(config)
         assert [stage.name for stage in stages] == ([] if arm == "task" else ["teachers", "task"])
-        shown = len(splits.train) + len(splits.images)
-        first = config.run.image_epochs * (shown // 3) if stages else 0
+        images = len(splits.train) + len(splits.images)
+        first = config.run.image_epochs * (images // 3) if stages else 0
         assert first + config.run.epochs * (len(splits.train) // 3) == plan.steps
 
 
@@ -92,14 +92,14 @@ def test_unusable_shares_and_folders_are_refused(
 ) -> None:
     home, other = (str(folder) for folder in folders)
     common = ["--data", home, "--runs", str(tmp_path / "runs")]
-    for given in (
+    for arguments in (
         ["--left-out", other, "--labels", "10,x"],
         ["--left-out", other, "--labels", "0,10"],
         ["--left-out", other, "--images", other],
         ["--left-out", home],
     ):
-        found = CliRunner().invoke(teaching.command, [*common, *given])
-        assert isinstance(found.exception, UsageError)
+        result = CliRunner().invoke(teaching.command, [*common, *arguments])
+        assert isinstance(result.exception, UsageError)
     assert not (tmp_path / "runs").exists()
 
 
@@ -117,12 +117,12 @@ def test_a_study_of_teaching_runs_and_keeps_what_is_finished(
     assert dry.exit_code == 0
     assert "about" in dry.output
     assert not (tmp_path / "study.json").exists()
-    made: list[Any] = []
+    runs_made: list[Any] = []
     original = int8._engine
 
     def once(run: Path) -> Any:  # a quantization takes many seconds
-        made.extend([] if made else [original(run)])
-        return made[0]
+        runs_made.extend([] if runs_made else [original(run)])
+        return runs_made[0]
 
     monkeypatch.setattr(int8, "_engine", once)
     CliRunner().invoke(teaching.command, command, catch_exceptions=False)

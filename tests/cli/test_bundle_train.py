@@ -58,9 +58,9 @@ def test_one_command_from_images_to_a_bundle(
     assert call(*command, "--set", "lr=0.001") == 2
     assert "different configuration" in capsys.readouterr().err
     assert call(*command, "--name", "ward-3") == 0
-    told = capsys.readouterr().out
-    assert "chosen, " in told
-    assert "flagged of 1" in told
+    text = capsys.readouterr().out
+    assert "chosen, " in text
+    assert "flagged of 1" in text
     assert (run / "metrics.jsonl").read_bytes() == trained, "what was trained is not trained again"
     bundle = Bundle.open(out)
     assert bundle.manifest.name == "ward-3"

@@ -26,11 +26,11 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Runs a command with `--state` where it has one; gives its output."""
 
     def run(*arguments: object, code: int = 0) -> str:
-        given = [str(argument) for argument in arguments]
-        if given[0] == "device":
-            given += ["--state", str(tmp_path / "state")]
+        words = [str(argument) for argument in arguments]
+        if words[0] == "device":
+            words += ["--state", str(tmp_path / "state")]
         with pytest.raises(SystemExit) as ended:
-            cli.main(given)
+            cli.main(words)
         captured = capsys.readouterr()
         assert ended.value.code == code, captured.out + captured.err
         assert "Traceback" not in captured.err
@@ -44,11 +44,11 @@ def repository(tmp_path: Path, tiny_bundle: Path, call: Any) -> Path:
     """A repository with the tiny bundle, and a device that trusts its publisher."""
     (tmp_path / "passphrase").write_text("correct horse\n")
     keys, folder = tmp_path / "keys", tmp_path / "stick"
-    shown = call("bundle", "keygen", keys, "--passphrase-file", tmp_path / "passphrase")
-    assert "keep offline" in shown
-    shown = call("bundle", "publish", tiny_bundle, "--repository", folder, "--keys", keys)
-    assert "tiny 1" in shown
-    assert f"next: edge-difom device install {folder}" in shown
+    text = call("bundle", "keygen", keys, "--passphrase-file", tmp_path / "passphrase")
+    assert "keep offline" in text
+    text = call("bundle", "publish", tiny_bundle, "--repository", folder, "--keys", keys)
+    assert "tiny 1" in text
+    assert f"next: edge-difom device install {folder}" in text
     assert "root key" in call("device", "trust", keys / "1.root.json")
     return folder
 
@@ -152,8 +152,8 @@ def test_keys_with_a_threshold(tmp_path: Path, call: Any) -> None:
     (tmp_path / "secret").write_text("secret\n")
     secret = ("--passphrase-file", tmp_path / "secret")
     keys = tmp_path / "keys"
-    shown = call("bundle", "keygen", keys, *secret, "--threshold", "root=2/3")
-    assert [line for line in shown.splitlines() if line.startswith("keep offline")] == [
+    text = call("bundle", "keygen", keys, *secret, "--threshold", "root=2/3")
+    assert [line for line in text.splitlines() if line.startswith("keep offline")] == [
         f"keep offline: {keys / f'root-{number}.pem'}" for number in (1, 2, 3)
     ]
     assert "invalid threshold" in call(

@@ -48,9 +48,9 @@ def test_with_a_bundle_each_engine_tells_what_it_really_does(tiny_bundle: Path) 
         command, ["--bundle", str(tiny_bundle), "--json", "-"], catch_exceptions=False
     )
     report = msgspec.json.decode(result.stdout, type=DoctorReport, strict=True)
-    told = {probe.engine: (probe.declared, probe.executed) for probe in report.precisions}
+    precisions = {probe.engine: (probe.declared, probe.executed) for probe in report.precisions}
     # The tiny student's IR is a float model, whatever its manifest says.
-    assert told == {
+    assert precisions == {
         "openvino": ("int8", "f32"),
         "openvino:AUTO": ("int8", "f32"),
         "tflite": ("int8", "int8"),
@@ -71,9 +71,9 @@ def test_the_sandbox_is_told_and_what_it_lacks_is_a_warning(
     assert applied["tflite"] == applied["onnx"] == applied["openvino"] == kernel
     assert applied["openvino:AUTO"] == msgspec.structs.replace(kernel, drivers=True)
     if not kernel.missing:
-        told = " ".join(result.stderr.split())
-        assert f"sandbox of engines Landlock {kernel.landlock}, system call filter" in told
-        assert "a hostile bundle" not in told
+        text = " ".join(result.stderr.split())
+        assert f"sandbox of engines Landlock {kernel.landlock}, system call filter" in text
+        assert "a hostile bundle" not in text
     lacks = "files are not withheld (Landlock: this kernel does not have it)"
     monkeypatch.setattr(doctor, "support", lambda: Sandbox(filtered=True, missing=[lacks]))
     result = CliRunner().invoke(command, ["--bundle", str(tiny_bundle)])
@@ -93,14 +93,14 @@ def test_an_engine_that_does_not_open_says_why(tiny_bundle: Path, tmp_path: Path
 
 
 def test_gstreamer_is_found_as_the_sources_find_it() -> None:
-    found = doctor.find_gstreamer()
+    gstreamer = doctor.find_gstreamer()
     try:
         bindings = gst_bindings.load()
     except MissingDependencyError:
         pytest.skip("this machine has no GStreamer")
-    assert found.python
-    assert found.version == ".".join(map(str, bindings.gst.version()[:3]))
-    assert set(found.elements) == set(gst_bindings.ELEMENTS)
+    assert gstreamer.python
+    assert gstreamer.version == ".".join(map(str, bindings.gst.version()[:3]))
+    assert set(gstreamer.elements) == set(gst_bindings.ELEMENTS)
 
 
 def test_elements_and_bindings_that_are_missing_are_named(
@@ -111,8 +111,8 @@ def test_elements_and_bindings_that_are_missing_are_named(
         ElementFactory=SimpleNamespace(find=lambda name: None if name == "rtspsrc" else name),
     )
     monkeypatch.setattr(gst_bindings, "load", lambda: gst_bindings.Bindings(gst, OSError))
-    found = doctor.find_gstreamer()
-    assert (found.version, found.missing) == ("1.26.2", ["rtspsrc"])
+    gstreamer = doctor.find_gstreamer()
+    assert (gstreamer.version, gstreamer.missing) == ("1.26.2", ["rtspsrc"])
     text = CliRunner().invoke(command, ["--json", "-"], catch_exceptions=False).stderr
     assert "1.26.2 with Python bindings, missing elements: rtspsrc (apt-get install" in text
 
@@ -120,8 +120,8 @@ def test_elements_and_bindings_that_are_missing_are_named(
         raise MissingDependencyError("no", got="No module named 'gi'", hint="apt-get install x")
 
     monkeypatch.setattr(gst_bindings, "load", refuse)
-    found = doctor.find_gstreamer()
-    assert not found.python
+    gstreamer = doctor.find_gstreamer()
+    assert not gstreamer.python
     text = CliRunner().invoke(command, ["--json", "-"], catch_exceptions=False).stderr
     assert "no Python bindings (No module named 'gi'): apt-get install x" in text
 
@@ -161,13 +161,13 @@ def test_a_broken_nvidia_smi_is_no_cuda_device(
 ) -> None:
     tool = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", str(tmp_path))
-    for body, found in (
+    for body, expected in (
         ("echo 'Card A'; echo 'Card B'", ["Card A", "Card B"]),
         ("echo failed; exit 9", []),
     ):
         tool.write_text(f"#!/bin/sh\n{body}\n")
         tool.chmod(0o755)
-        assert device_info.read_device().cuda == found
+        assert device_info.read_device().cuda == expected
     tool.unlink()
     assert device_info.read_device().cuda == []
 

@@ -59,7 +59,7 @@ def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def test_libraries_name_no_option_and_no_command() -> None:
-    named = [
+    lines_found = [
         f"{path}:{line}: {text}"
         for path, tree in modules()
         if path not in PROGRAMS
@@ -67,7 +67,7 @@ def test_libraries_name_no_option_and_no_command() -> None:
         if FLAG.search(text) or COMMAND.search(text)
         if not OTHER_PROGRAMS.search(text)
     ]
-    assert not named
+    assert not lines_found
 
 
 def test_every_code_of_an_error_has_a_hint_and_every_hint_a_code() -> None:
@@ -88,8 +88,8 @@ def test_a_hint_of_the_table_can_hold_the_error_s_own() -> None:
 
 def test_an_error_has_the_values_that_its_hint_contains() -> None:
     for call in errors_made():
-        given = {key.arg: key.value for key in call.keywords}
-        code, values = given["code"], given.get("values")
+        keywords = {key.arg: key.value for key in call.keywords}
+        code, values = keywords["code"], keywords.get("values")
         if not isinstance(code, ast.Constant):
             continue
         hint = OPTION_HINTS[str(code.value)]

@@ -51,8 +51,8 @@ def test_every_verb_loads_and_has_three_examples(
     command = cli.resolve(cli.VERBS[verb][0])
     assert isinstance(command, click.Command)
     assert status(verb, "--help") == 0
-    shown = capsys.readouterr().out
-    assert shown.count(f"    edge-difom {verb}") >= 3
+    text = capsys.readouterr().out
+    assert text.count(f"    edge-difom {verb}") >= 3
 
 
 def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
@@ -141,11 +141,11 @@ def test_what_a_command_returns(
 
 @pytest.mark.parametrize(("root", "extra"), [*EXTRA_OF.items(), ("numpy", "")])
 def test_a_missing_package_names_its_extra(root: str, extra: str) -> None:
-    named = missing(ModuleNotFoundError("No module", name=f"{root}.part"))
-    assert named is not None
-    assert named.exit_code == 8
+    error = missing(ModuleNotFoundError("No module", name=f"{root}.part"))
+    assert error is not None
+    assert error.exit_code == 8
     install = f"edge-difom[{extra}]" if extra else "edge-difom"
-    assert f"pip install {install}" in str(named)
+    assert f"pip install {install}" in str(error)
 
 
 def test_resolving_reports_a_missing_package_and_nothing_else(

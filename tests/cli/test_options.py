@@ -23,28 +23,28 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 def option(command: click.Command, name: str) -> click.Option | None:
-    found = [p for p in command.params if isinstance(p, click.Option) and name in p.opts]
-    return found[0] if found else None
+    matching = [p for p in command.params if isinstance(p, click.Option) and name in p.opts]
+    return matching[0] if matching else None
 
 
 def test_threads_and_engine_have_one_text() -> None:
     for name in ("--threads", "--engine"):
         texts = {
-            found.help
+            parameter.help
             for _, command in commands()
-            if (found := option(command, name)) is not None
-            and not found.multiple  # `verify` and `bench matrix` take several
+            if (parameter := option(command, name)) is not None
+            and not parameter.multiple  # `verify` and `bench matrix` take several
         }
         assert len(texts) == 1, texts
 
 
 def test_a_bundle_is_positional_for_bundle_verbs_alone() -> None:
     for path, command in commands():
-        given = option(command, "--bundle")
+        parameter = option(command, "--bundle")
         if path.startswith("edge-difom bundle "):
-            assert given is None, path
-        elif given is not None:
-            assert given.type.name == "B", f"{path} does not take a shipped bundle's name"
+            assert parameter is None, path
+        elif parameter is not None:
+            assert parameter.type.name == "B", f"{path} does not take a shipped bundle's name"
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
@@ -112,9 +112,9 @@ def test_bench_help_shows_the_options_of_its_default(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         cli.main(["bench", "--help"])
     assert ended.value.code == 0
-    shown = capsys.readouterr().out
+    text = capsys.readouterr().out
     for name in ("--bundle", "--rate", "--soak", "--threads"):
-        assert f"  {name} " in shown
+        assert f"  {name} " in text
 
 
 @pytest.mark.slow

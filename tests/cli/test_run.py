@@ -54,9 +54,9 @@ def test_masks_of_a_phantom_in_every_sink(
     sinks = ["--sink", f"video:{video}", "--sink", f"jsonl:{lines}", "--json", record]
     assert run(*arguments, *sinks) == 0
     out = capsys.readouterr().out
-    for made in (video, lines, record):
-        assert f"made: {made}" in out
-        assert made.stat().st_size > 0
+    for path in (video, lines, record):
+        assert f"made: {path}" in out
+        assert path.stat().st_size > 0
     assert f"next: edge-difom bench --bundle {tiny_bundle} --engine tflite" in out
     summary = json.loads(record.read_text())
     assert (summary["frames"], summary["dropped"], summary["ended"]) == (4, 0, "source")
@@ -207,9 +207,9 @@ def test_names_do_not_change_the_digest_of_a_folder(
         assert run(
             "--source", source, "--bundle", tiny_bundle, "--json", record, "--force"
         ) == 0  # fmt: skip
-        found = json.loads(record.read_text())["header"]["data_digest"]
-        assert isinstance(found, str)
-        return found
+        digest_read = json.loads(record.read_text())["header"]["data_digest"]
+        assert isinstance(digest_read, str)
+        return digest_read
 
     assert digest("a", "b") == digest("c", "d") != digest("e")
 
@@ -247,8 +247,8 @@ def test_a_page_stays_until_the_run_is_stopped(tiny_bundle: Path) -> None:
         url = next(line.split()[1] for line in lines if line.startswith("view: "))
         assert any("stay open until the run is stopped" in line for line in lines)
         with urllib.request.urlopen(f"{url}events", timeout=10) as events:
-            shown = next(line for line in events if line.startswith(b"data: "))
-        view = json.loads(shown[6:])
+            data_line = next(line for line in events if line.startswith(b"data: "))
+        view = json.loads(data_line[6:])
         assert (view["state"], view["reason"]) == ("no-signal", "closed: the source has ended")
         assert view["frame"] == 3
         assert view["jpeg"], "the last picture stays"
@@ -288,15 +288,15 @@ def test_seconds_are_a_number(tiny_bundle: Path, seconds: str) -> None:
 def test_closed_descriptors_change_no_result(
     tiny_bundle: Path, tmp_path: Path, closed: str
 ) -> None:
-    made = tmp_path / "summary.json"
+    summary = tmp_path / "summary.json"
     words = [sys.executable, "-m", "edge_difom", "run", "--source", PHANTOM, "--bundle",
-             str(tiny_bundle), "--json", str(made)]  # fmt: skip
+             str(tiny_bundle), "--json", str(summary)]  # fmt: skip
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "sh", *words],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert json.loads(made.read_text())["frames"] == 4
+    assert json.loads(summary.read_text())["frames"] == 4
 
 
 def test_a_full_stdout_is_a_full_disk(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,6 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True
     )
-    taken, first, second = done.stdout.split()
-    assert taken == "True"
+    accepted, first, second = done.stdout.split()
+    assert accepted == "True"
     assert int(first) > 20 * (int(second) + 1)

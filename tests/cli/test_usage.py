@@ -73,8 +73,8 @@ def test_errors_of_click_have_our_format(
 
 
 def test_the_sections_hold_every_verb_once() -> None:
-    held = [verb for verbs in cli.SECTIONS.values() for verb in verbs]
-    assert held == list(cli.VERBS)
+    verbs_listed = [verb for verbs in cli.SECTIONS.values() for verb in verbs]
+    assert verbs_listed == list(cli.VERBS)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -101,9 +101,9 @@ def test_bash_completes_a_verb(tmp_path: Path) -> None:
         _edge_difom_completion edge-difom
         printf '%s\\n' "${COMPREPLY[@]}"
     """
-    found = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=False, env=found
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment
     )
     assert set(done.stdout.split()) == {"run", "runs"}, done.stderr
 
@@ -114,7 +114,7 @@ def test_completing_imports_nothing_heavy() -> None:
         f"try:\n    main()\nfinally:\n    print(sorted(set(sys.modules) & {HEAVY}), "
         "file=sys.stderr)"
     )
-    asked = {
+    variables = {
         "_EDGE_DIFOM_COMPLETE": "bash_complete",
         "COMP_WORDS": "edge-difom ",
         "COMP_CWORD": "1",
@@ -124,7 +124,7 @@ def test_completing_imports_nothing_heavy() -> None:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | asked,
+        env=os.environ | variables,
     )
     assert {line.partition(",")[2] for line in done.stdout.split()} == set(cli.VERBS)
     assert done.stderr.strip() == "[]"
@@ -137,6 +137,6 @@ def test_distill_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended:
         cli.main(["distill", "--help-config"])
     assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert "negative_share  float >= 0 and < 1  [default: 0.25]" in shown
-    assert all(f"{option.key}  {option.type}" in shown for option in config_options())
+    text = capsys.readouterr().out
+    assert "negative_share  float >= 0 and < 1  [default: 0.25]" in text
+    assert all(f"{option.key}  {option.type}" in text for option in config_options())

@@ -28,13 +28,13 @@ def test_a_configuration_is_found_by_name_after_files(
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_shipped_configuration_is_read(path: Path) -> None:
-    made = config.make_config({"data": ["DIR"], **config.read_config_file(path)})
-    assert made.student.name in STUDENTS
-    assert path.stem.startswith(made.student.name)
-    assert 0 < made.augmentation.shifted_views <= 1
+    settings = config.make_config({"data": ["DIR"], **config.read_config_file(path)})
+    assert settings.student.name in STUDENTS
+    assert path.stem.startswith(settings.student.name)
+    assert 0 < settings.augmentation.shifted_views <= 1
 
 
 def test_folders_may_be_paths() -> None:
-    found = config.resolve_config(None, {"data": (Path("a"),), "negatives": [Path("b")]})
-    assert found.data.folders == [str(Path("a").resolve())]
-    assert found.data.negatives == [str(Path("b").resolve())]
+    settings = config.resolve_config(None, {"data": (Path("a"),), "negatives": [Path("b")]})
+    assert settings.data.folders == [str(Path("a").resolve())]
+    assert settings.data.negatives == [str(Path("b").resolve())]

@@ -51,13 +51,13 @@ def test_a_frame_is_shown_as_the_checkpoint_was_trained(tmp_path: Path) -> None:
     processor = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.5, 0.25]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     image = np.full((60, 90, 3), 51, np.uint8)
-    shown, size = load_sam(str(tmp_path))._shown(image)
+    pixels, size = load_sam(str(tmp_path))._to_input(image)
     assert size == (43, 64)
-    assert shown.shape == (1, 3, 64, 64)
-    assert torch.allclose(shown[0, :, 0, 0], torch.tensor([0.2, 0.0, -0.4]), atol=1e-6)
-    assert not shown[:, :, 43:].any()
+    assert pixels.shape == (1, 3, 64, 64)
+    assert torch.allclose(pixels[0, :, 0, 0], torch.tensor([0.2, 0.0, -0.4]), atol=1e-6)
+    assert not pixels[:, :, 43:].any()
     image[0, 0] = 0
-    stretched, size = load_sam(str(tmp_path), normalize="min-max")._shown(image)
+    stretched, size = load_sam(str(tmp_path), normalize="min-max")._to_input(image)
     assert size == (64, 64)
     assert float(stretched.max()) == pytest.approx(1.0)
     assert float(stretched.min()) == 0.0
@@ -67,16 +67,16 @@ def test_a_box_follows_the_frame_into_the_input(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sam_whole().save_pretrained(tmp_path)
     part = load_sam(str(tmp_path))
-    given: list[Any] = []
+    prompts: list[Any] = []
     network = part._network
 
     def spy(**inputs: Any) -> Any:
-        given.append(inputs["input_boxes"])
+        prompts.append(inputs["input_boxes"])
         return network(**inputs)
 
     part._network = spy
     part.delineate(picture(128, 64), [Proposal((32, 64, 16, 32), 1.0)], np.zeros((128, 64), bool))
-    assert given[0].tolist() == [[[16.0, 32.0, 24.0, 48.0]]]
+    assert prompts[0].tolist() == [[[16.0, 32.0, 24.0, 48.0]]]
 
 
 def test_a_wrong_folder_is_refused(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_a_run_is_a_detector(tmp_path: Path) -> None:
         scores = open_scorer(str(tmp_path), opening).score(image)
         assert scores.shape == (16, 16)
         assert 0 < scores.min() <= scores.max() < 1
-        found = build_detector(f"student:{tmp_path}", opening).detect(
+        proposals = build_detector(f"student:{tmp_path}", opening).detect(
             image, np.zeros((60, 90), bool)
         )
         masks = build_delineator(f"student:{tmp_path}", opening).delineate(
-            image, found or BOXES, np.zeros((60, 90), bool)
+            image, proposals or BOXES, np.zeros((60, 90), bool)
         )
-    assert len(masks) == len(found or BOXES)
+    assert len(masks) == len(proposals or BOXES)

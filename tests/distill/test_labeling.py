@@ -80,14 +80,14 @@ def test_an_ensemble_averages_students_with_their_own_rules(tmp_path: Path) -> N
     part = seen_part(image, "view")
     assert part is not None
     maps = []
-    for run, shown in zip(runs, (part, None), strict=True):
+    for run, crop in zip(runs, (part, None), strict=True):
         loaded = load_run(run)
-        logits = student_logits(loaded.student, cut(image, shown), loaded.config.data.size)
-        maps.append(in_frame(sigmoid(logits), (240, 320), shown))
-    found = Ensemble(runs).scores(image)
-    np.testing.assert_allclose(found, (maps[0] + maps[1]) / 2, atol=1e-6)
-    assert found.shape == (240, 320)
-    assert found.dtype == np.float32
+        logits = student_logits(loaded.student, cut(image, crop), loaded.config.data.size)
+        maps.append(in_frame(sigmoid(logits), (240, 320), crop))
+    scores = Ensemble(runs).scores(image)
+    np.testing.assert_allclose(scores, (maps[0] + maps[1]) / 2, atol=1e-6)
+    assert scores.shape == (240, 320)
+    assert scores.dtype == np.float32
 
 
 def test_doubt_is_large_between_polyp_and_mucosa() -> None:
@@ -107,8 +107,8 @@ def test_what_is_sure_is_written_as_a_folder_that_only_trains(
 ) -> None:
     monkeypatch.setattr(Ensemble, "scores", redness)
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "runs"))
-    run, out, seen = make_run(tmp_path / "run"), tmp_path / "pseudo", []
-    labels = label_frames([run], f"images:{frames}", out, every=1, done=lambda: seen.append(1))
+    run, out, calls = make_run(tmp_path / "run"), tmp_path / "pseudo", []
+    labels = label_frames([run], f"images:{frames}", out, every=1, done=lambda: calls.append(1))
     assert [(row.frame, row.kept) for row in labels.frames] == [
         (0, True),
         (1, True),
@@ -116,7 +116,7 @@ def test_what_is_sure_is_written_as_a_folder_that_only_trains(
         (3, True),
     ]
     assert [round(row.area, 2) for row in labels.frames] == [0.16, 0, 0.16, 0.16]
-    assert len(seen) == 4
+    assert len(calls) == 4
     assert msgspec.json.decode((out / "labels.json").read_bytes(), type=Labels) == labels
     assert sorted(path.name for path in (out / "train" / "images").iterdir()) == [
         f"{n:06}.png" for n in (0, 1, 3)

@@ -106,11 +106,11 @@ def test_every_option_has_type_default_and_one_sentence() -> None:
         assert option.help[0] == "`" or option.help[0].isupper(), option.key
         assert option.help.endswith("."), option.key
         assert ". " not in option.help, option.key
-    named = {option.key: option for option in options}
-    assert named["epochs"].type == "int >= 1"
-    assert named["ema"].type == "float >= 0 and < 1"
-    assert named["scales"].type == "list of float > 0 and <= 2"
-    assert named["student"].default == '"edge-s"'
+    by_key = {option.key: option for option in options}
+    assert by_key["epochs"].type == "int >= 1"
+    assert by_key["ema"].type == "float >= 0 and < 1"
+    assert by_key["scales"].type == "list of float > 0 and <= 2"
+    assert by_key["student"].default == '"edge-s"'
 
 
 @pytest.mark.parametrize(

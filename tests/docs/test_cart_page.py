@@ -21,9 +21,9 @@ COLORS = {m.GREEN: "green", m.AMBER: "amber", m.RED: "red", m.BLUE: "blue", m.WH
 
 
 def test_every_test_that_the_page_names_exists() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)
-    assert len(named) > 25
-    for file, test in named:
+    tests_named = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)
+    assert len(tests_named) > 25
+    for file, test in tests_named:
         assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file} has no {test}"
 
 

@@ -38,9 +38,9 @@ def blocks(language: str) -> list[str]:
 
 
 def section(page: str, heading: str) -> str:
-    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
-    assert found is not None, heading
-    return found[1]
+    match = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert match is not None, heading
+    return match[1]
 
 
 @pytest.fixture
@@ -114,9 +114,9 @@ def test_the_detector_and_the_delineator_work_together(installed: Path) -> None:
     image[1:3, 1:4] = 200
     true = image[..., 0] > 0
     with ExitStack() as stack:
-        found = build_detector("quarters", Opening(stack)).detect(image, true)
-        masks = build_delineator("bright", Opening(stack)).delineate(image, found, true)
-    assert [proposal.box[:2] for proposal in found] == [(0, 0), (6, 0), (0, 4), (6, 4)]
+        proposals = build_detector("quarters", Opening(stack)).detect(image, true)
+        masks = build_delineator("bright", Opening(stack)).delineate(image, proposals, true)
+    assert [proposal.box[:2] for proposal in proposals] == [(0, 0), (6, 0), (0, 4), (6, 4)]
     assert (masks[0] == true).all()
     assert not masks[3].any()
 

@@ -31,8 +31,8 @@ def tool() -> Any:
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = tomllib.loads((ROOT / "docs/failures.toml").read_text())["rows"]
-    return found
+    table: dict[str, list[str]] = tomllib.loads((ROOT / "docs/failures.toml").read_text())["rows"]
+    return table
 
 
 def test_rows_are_numbered_without_a_gap(rows: dict[str, list[str]]) -> None:
@@ -46,7 +46,8 @@ def test_a_marker_names_a_row(rows: dict[str, list[str]]) -> None:
             assert number in rows, f"{path.name} injects row {number}"
 
 
-def test_a_page_lists_injections_by_row_and_says_what_is_not_shown(tool: Any) -> None:
+def test_a_page_lists_injections_by_row_and_what_is_missing(tool: Any) -> None:
+    """A page lists injections by row and says what is not shown."""
     record = {"row": 2, "how": "a fake", "test": "test_x.py::test_y", "outcome": "passed"}
     text = tool.page(
         {"1": ["A", "a"], "2": ["B", "b"]},
@@ -61,9 +62,9 @@ def test_a_page_lists_injections_by_row_and_says_what_is_not_shown(tool: Any) ->
 
 def test_every_test_that_the_page_names_exists_and_passed(rows: dict[str, list[str]]) -> None:
     page = (ROOT / "docs/failures.md").read_text()
-    named = re.findall(r"^\* `([\w/.]+)::(\w+)` \([^)]*\): (\w+)$", page, re.MULTILINE)
-    assert len(named) > 50
-    for file, test, outcome in named:
+    tests_named = re.findall(r"^\* `([\w/.]+)::(\w+)` \([^)]*\): (\w+)$", page, re.MULTILINE)
+    assert len(tests_named) > 50
+    for file, test, outcome in tests_named:
         assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file} has no {test}"
         assert outcome == "passed", f"{file}::{test}"
     for number, (failure, _) in rows.items():

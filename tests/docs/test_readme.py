@@ -33,19 +33,19 @@ def page_commands(page: Path) -> list[str]:
     inline = [
         " ".join(command.split()) for command in re.findall(r"`(edge-difom [a-z][^`]*)`", prose)
     ]
-    whole = [command for command in inline if " -" in command and page.name != "cli.md"]
-    return [command for block in blocks for command in commands_in(block)] + whole
+    inline_commands = [command for command in inline if " -" in command and page.name != "cli.md"]
+    return [command for block in blocks for command in commands_in(block)] + inline_commands
 
 
 def leaves(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
         context = click.Context(command)
-        found = []
+        commands = []
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None
-            found += leaves(inner, f"{path} {name}")
-        return found
+            commands += leaves(inner, f"{path} {name}")
+        return commands
     return [(path, command)]
 
 

@@ -44,11 +44,11 @@ def section(title: str) -> str:
 
 
 def test_everything_that_the_page_names_exists() -> None:
-    named = set(DEFINED.findall(PAGE)) | {(file, "") for file in FILES.findall(PAGE)}
-    assert len(named) > 150
+    definitions = set(DEFINED.findall(PAGE)) | {(file, "") for file in FILES.findall(PAGE)}
+    assert len(definitions) > 150
     assert not [
         text
-        for file, name in sorted(named)
+        for file, name in sorted(definitions)
         if (text := missing(file.removeprefix("tests/") if "test_" in file else file, name))
     ]
 
@@ -73,8 +73,8 @@ def test_each_threat_names_attackers_of_the_page() -> None:
 
 
 def test_each_interface_of_the_project_is_on_the_page() -> None:
-    named = " ".join(cell for row in tables("interface") for cell in row)
-    assert not [word for word in INTERFACES if word not in named]
+    interfaces = " ".join(cell for row in tables("interface") for cell in row)
+    assert not [word for word in INTERFACES if word not in interfaces]
 
 
 def test_the_page_says_what_is_not_mitigated() -> None:

@@ -15,17 +15,17 @@ CART = Path(firmware_bridge.__file__).parent / "cart"
 
 def defined(path: Path, name: str) -> int:
     """The value of `#define NAME VALUE` in a C header."""
-    found = re.search(rf"^#define {name} (\d+)u?\b", path.read_text(), re.MULTILINE)
-    assert found is not None, f"{path} does not define {name}"
-    return int(found[1])
+    match = re.search(rf"^#define {name} (\d+)u?\b", path.read_text(), re.MULTILINE)
+    assert match is not None, f"{path} does not define {name}"
+    return int(match[1])
 
 
 def test_one_bound_and_its_budgets() -> None:
     assert limits.MAX_MASK_AGE_MS == 120.0, (
         "the bound of the safety case; changing it is a decision"
     )
-    shown = (limits.PRESENTER_SILENCE_MS, limits.WEB_PICTURE_MS, limits.ROUTE_LEASE_MS)
-    assert max(shown) <= limits.MAX_MASK_AGE_MS
+    bounds = (limits.PRESENTER_SILENCE_MS, limits.WEB_PICTURE_MS, limits.ROUTE_LEASE_MS)
+    assert max(bounds) <= limits.MAX_MASK_AGE_MS
     assert limits.BEAT_MAX_AGE_MS < limits.ROUTE_LEASE_MS
     assert limits.MAX_MEDIAN_INFERENCE_MS < limits.INFERENCE_TIMEOUT_MS < limits.MAX_MASK_AGE_MS
 
@@ -51,5 +51,5 @@ def test_the_longest_lease_of_the_protocol() -> None:
 
 
 def test_the_self_test_says_its_limit() -> None:
-    shown = " ".join(CliRunner().invoke(install, ["--help"]).output.split())
-    assert f"{limits.MAX_MEDIAN_INFERENCE_MS:g}" in shown
+    text = " ".join(CliRunner().invoke(install, ["--help"]).output.split())
+    assert f"{limits.MAX_MEDIAN_INFERENCE_MS:g}" in text

@@ -38,8 +38,8 @@ def test_the_command_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_commit_is_that_of_the_checkout_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     commit.cache_clear()
-    found = commit()
-    assert found is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", found)
+    digest = commit()
+    assert digest is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", digest)
     monkeypatch.setattr("shutil.which", lambda _: None)
     commit.cache_clear()
     assert commit() is None

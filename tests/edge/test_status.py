@@ -41,9 +41,9 @@ def test_a_status_without_a_reason() -> None:
 
 
 def test_every_phase_but_ready_asks_for_a_state() -> None:
-    asked = {phase: required_condition(phase) for phase in Phase}
-    assert asked.pop(Phase.READY) is None
-    assert {str(c.reason) for c in asked.values() if c} == {
+    conditions = {phase: required_condition(phase) for phase in Phase}
+    assert conditions.pop(Phase.READY) is None
+    assert {str(c.reason) for c in conditions.values() if c} == {
         "starting: the student is loaded",
         "selftest: golden frames",
         "restarting: the student's process is started again",

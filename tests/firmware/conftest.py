@@ -124,16 +124,16 @@ class Board:
         self._lines.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         self._lines.flush()
         while True:
-            answer = json.loads(self._lines.readline())
-            if "error" in answer:
-                raise AssertionError(answer["error"])
-            if "return" in answer:
-                return answer["return"]
+            reply = json.loads(self._lines.readline())
+            if "error" in reply:
+                raise AssertionError(reply["error"])
+            if "return" in reply:
+                return reply["return"]
 
     def word(self, address: int) -> int:
         """A word of the board's memory or of a register."""
-        shown = self.order("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
-        return int(shown.split(":")[1], 16)
+        text = self.order("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
+        return int(text.split(":")[1], 16)
 
     @property
     def relay(self) -> bool:
@@ -162,11 +162,11 @@ class Board:
             for packet in (f"M{address:x},2:fee7", "D"):  # a branch to itself; detach
                 checksum = sum(packet.encode()) & 0xFF
                 debugger.sendall(f"+${packet}#{checksum:02x}".encode())
-                answer = b""
-                while b"$OK#" not in answer:
+                reply = b""
+                while b"$OK#" not in reply:
                     piece = debugger.recv(1024)
-                    assert piece, f"the debugger's end closed after {answer!r}"
-                    answer += piece
+                    assert piece, f"the debugger's end closed after {reply!r}"
+                    reply += piece
 
     def close(self) -> None:
         if hasattr(self, "_lines"):
@@ -243,15 +243,15 @@ class Raw:
     def __init__(self, line: Line) -> None:
         self._line, self._deframer = line, Deframer()
 
-    def ask(self, payload: bytes, wanted: Callable[[m.AnyMessage], bool]) -> m.AnyMessage:
+    def ask(self, payload: bytes, accepts: Callable[[m.AnyMessage], bool]) -> m.AnyMessage:
         """Send a payload until an answer comes that is wanted."""
         end = time.monotonic() + 30
         while time.monotonic() < end:
             self._line.write(frame(payload))
             time.sleep(0.05)
             with contextlib.suppress(BlockingIOError):
-                for found in self._deframer.feed(self._line.read()):
-                    if wanted(message := m.decode(found).msg):
+                for content in self._deframer.feed(self._line.read()):
+                    if accepts(message := m.decode(content).msg):
                         return message
         raise AssertionError("no such answer")
 
@@ -286,11 +286,11 @@ def raw(board: Board) -> Iterator[Raw]:
 @pytest.fixture
 def bench(board: Board) -> Iterator[Bench]:
     """A board that was greeted and shows the overlay."""
-    made = Bench(board)
-    made.enter()
+    assembled = Bench(board)
+    assembled.enter()
     try:
-        made.beat_until(lambda: board.relay)
-        assert made.links()[-1] == "link-up"
-        yield made
+        assembled.beat_until(lambda: board.relay)
+        assert assembled.links()[-1] == "link-up"
+        yield assembled
     finally:
-        made.leave()
+        assembled.leave()

@@ -73,14 +73,16 @@ def fuzz(name: str, seconds: int, seed: int, folder: Path) -> Fuzzed:
             crash = "did not end"
     cases, refused, most = COUNTS.unpack((folder / "counts").read_bytes())
     texts = sorted(folder.glob("finding-*.txt"))
-    found = {str(text.with_suffix("")): text.read_text().splitlines()[-1][:200] for text in texts}
+    findings = {
+        str(text.with_suffix("")): text.read_text().splitlines()[-1][:200] for text in texts
+    }
     return Fuzzed(
         seconds=seconds,
         cases=cases,
         refused=refused,
         memory_mb=round(most / (1 << 20), 1),
         crash=f"{crash}; input {folder / 'last'}, log {folder / 'log'}" if crash else "",
-        findings=found,
+        findings=findings,
     )
 
 
@@ -91,24 +93,24 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="repeatable")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="file for the record; it is printed anyway")
-    given = parser.parse_args()
+    options = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
         sys.stderr.write("fuzzing needs atheris: pip install --group fuzz\n")
         return 8
-    names = given.target or list(TARGETS)
-    seconds = max(1, round(60 * given.minutes / len(names)))
+    names = options.target or list(TARGETS)
+    seconds = max(1, round(60 * options.minutes / len(names)))
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="edge-difom-fuzz-", dir=memory))
     record: dict[str, Fuzzed] = {}
     for name in names:
         place = folder / name
         place.mkdir()
-        record[name] = fuzz(name, seconds, given.seed, place)
+        record[name] = fuzz(name, seconds, options.seed, place)
         sys.stderr.write(f"{name}: {record[name].cases} cases\n")
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     sys.stdout.write(text.decode() + "\n")
-    if given.out is not None:
-        given.out.write_bytes(text + b"\n")
+    if options.out is not None:
+        options.out.write_bytes(text + b"\n")
     if all(one.ok for one in record.values()):
         shutil.rmtree(folder)
         return 0

@@ -109,7 +109,7 @@ def link(data: bytes) -> None:
     for step, at in enumerate(range(0, len(data), 61)):
         session.receive(data[at : at + 61], 10 * step)
         session.poll(None, 10 * step + 5)
-    list(session.take_reported())
+    list(session.pop_reports())
     assert len(session.farewell()) < 4096
 
 
@@ -168,10 +168,10 @@ def training(data: bytes) -> None:
 
 def segment(data: bytes) -> None:
     """Read an overlay from shared memory that holds these bytes."""
-    held = SegmentReader(_written("overlay", data))
-    held.news()
-    held.read()
-    held.close()
+    reader = SegmentReader(_written("overlay", data))
+    reader.news()
+    reader.read()
+    reader.close()
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -92,7 +92,7 @@ def main(name: str, seconds: str, seed: str, folder: str) -> None:
             import yaml  # noqa: F401
     work = Path(folder) / "corpus"
     work.mkdir()
-    given = [
+    arguments = [
         sys.argv[0],
         f"-max_total_time={seconds}",
         f"-seed={seed}",
@@ -106,7 +106,7 @@ def main(name: str, seconds: str, seed: str, folder: str) -> None:
     ]
     target = targets.TARGETS[name]
     counted = Counted(target, targets.ALLOWED, targets.COUNTS, Path(folder))
-    atheris.Setup(given, counted)
+    atheris.Setup(arguments, counted)
     atheris.Fuzz()
 
 

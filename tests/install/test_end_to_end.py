@@ -108,7 +108,7 @@ def test_a_packed_bundle_scores_like_its_directory_and_manifest(demo: Path, tmp_
     packed = tmp_path / "b.difom"
     assert status("bundle", "pack", str(demo / "bundle"), "--out", str(packed)) == 0
     data = demo / "work" / "phantom" / "validation"
-    found = {}
+    reports = {}
     for name, bundle in (("directory", demo / "bundle"), ("packed", packed)):
         target = tmp_path / f"{name}.json"
         arguments = [
@@ -122,14 +122,14 @@ def test_a_packed_bundle_scores_like_its_directory_and_manifest(demo: Path, tmp_
             str(target),
         ]
         assert status("evaluate", *arguments) == 0
-        found[name] = json.loads(target.read_text())
-    headers = [record.pop("header") for record in found.values()]
+        reports[name] = json.loads(target.read_text())
+    headers = [record.pop("header") for record in reports.values()]
     assert headers[0]["digest"] == headers[1]["digest"]
-    assert found["directory"] == found["packed"]
-    assert found["packed"]["n"] == SMALL.validation
+    assert reports["directory"] == reports["packed"]
+    assert reports["packed"]["n"] == SMALL.validation
     manifest = json.loads((demo / "bundle" / "manifest.json").read_text())
     stated = next(row for row in manifest["accuracy"] if row["engine"].startswith("tflite"))
-    assert stated["dice"] == pytest.approx(found["packed"]["dice"])
+    assert stated["dice"] == pytest.approx(reports["packed"]["dice"])
 
 
 def test_a_checkpoint_is_scored_on_its_run_s_validation_pairs(demo: Path, tmp_path: Path) -> None:

@@ -48,5 +48,5 @@ def test_a_shipped_bundle_says_what_it_is_for_and_tells_no_path(name: str) -> No
     assert all(row.n > 0 for row in bundle.manifest.accuracy)
     for path in sorted(SHIPPED[name].rglob("*")):
         if path.suffix in {".json", ".md", ".xml"}:
-            found = ABSOLUTE.search(path.read_text())
-            assert found is None, f"{path.name} tells a folder of the machine that made it: {found}"
+            match = ABSOLUTE.search(path.read_text())
+            assert match is None, f"{path.name} tells a folder of the machine that made it: {match}"

@@ -67,8 +67,8 @@ def test_the_wheel_holds_the_five_packages_and_nothing_else(wheel: Path) -> None
     roots = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert roots == {"edge_difom", "edge", "distill", "quantize", "firmware_bridge"}
     assert "edge_difom/cli/main.py" in names
-    held = {"edge/shm/edge_difom_shm.h", "edge/sinks/web_page.html", "distill/configs/edge-s.yaml"}
-    assert held <= set(names)
+    files = {"edge/shm/edge_difom_shm.h", "edge/sinks/web_page.html", "distill/configs/edge-s.yaml"}
+    assert files <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -123,8 +123,8 @@ def test_one_engine_is_enough_for_ten_seconds_of_a_camera(
     command = [str(interpreter.parent / "edge-difom"), "run", "--source", "synthetic:?frames=0"]
     command += ["--bundle", str(tiny_bundle), "--sink", f"jsonl:{log}", "--json", str(record)]
     with (
-        out.open("w") as said,
-        subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said) as process,
+        out.open("w") as output,
+        subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output) as process,
     ):
         try:
             # A busy machine may take longer to start than to run.

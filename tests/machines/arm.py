@@ -99,8 +99,8 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
     """An environment with the wheel and an extra; made once, the wheel is installed each time."""
     python = (root / "usr/bin/python3").readlink().name
     version = python.removeprefix("python")
-    asked = [(REPOSITORY / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
-    digest = hashlib.sha256(b"".join(asked)).hexdigest()[:12]
+    sources = [(REPOSITORY / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    digest = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
     folder = root.parent / f"{extra}-{digest}"
     packages = Path("lib") / python / "site-packages"
 
@@ -120,9 +120,9 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
         say(f"fetching wheels for aarch64: {extra} (once)")
         for old in root.parent.glob(f"{extra}-{'?' * 12}"):
             shutil.rmtree(old)
-        with made_whole(folder) as made:
-            (made / "bin").mkdir()
-            pins = made / "constraints.txt"
+        with made_whole(folder) as place:
+            (place / "bin").mkdir()
+            pins = place / "constraints.txt"
             lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
             # That package asks for older ones than are pinned for the others.
             old_runtime = extra == "tflite-runtime"
@@ -133,8 +133,8 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
                     if not (old_runtime and line.startswith(("numpy", "opencv")))
                 )
             )
-            install(made / packages, "--constraint", str(pins), f"{wheel}[{extra}]")
-            (made / "pyvenv.cfg").write_text(
+            install(place / packages, "--constraint", str(pins), f"{wheel}[{extra}]")
+            (place / "pyvenv.cfg").write_text(
                 f"home = {root}/usr/bin\ninclude-system-site-packages = false\n"
             )
             start = (
@@ -146,8 +146,8 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
                 "edge-difom": f'exec "{folder}/bin/python3" -m edge_difom "$@"',
             }
             for name, line in scripts.items():
-                (made / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
-                (made / "bin" / name).chmod(0o755)
+                (place / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+                (place / "bin" / name).chmod(0o755)
     install(folder / packages, "--upgrade", "--no-deps", str(wheel))
     return folder
 
@@ -164,7 +164,7 @@ def quick_bundle() -> Path:
     say("training a small student on the phantom (a minute or two, again when the code changes)")
     for old in folder.parent.iterdir():
         shutil.rmtree(old)
-    with made_whole(folder) as made, tempfile.TemporaryDirectory() as temporary:
+    with made_whole(folder) as place, tempfile.TemporaryDirectory() as temporary:
 
         def edge(*arguments: str | Path) -> None:
             settings = {"EDGE_DIFOM_RUNS": temporary, "PYTHONPATH": str(REPOSITORY)}
@@ -188,7 +188,7 @@ def quick_bundle() -> Path:
         "--epochs", "12",
              "--lr", "0.003", "--out", run)  # fmt: skip
         edge("qat", run, "--epochs", "0", "--max-drop", "1", "--max-small-drop", "1")
-        edge("bundle", "make", run, "--out", made, "--force")
+        edge("bundle", "make", run, "--out", place, "--force")
     return folder
 
 

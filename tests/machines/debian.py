@@ -43,8 +43,8 @@ def call(
         check=False,
     )
     if done.returncode != 0:
-        shown = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise MachineError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{shown}")
+        text = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise MachineError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{text}")
     return done.stdout
 
 

@@ -185,11 +185,11 @@ def outcome(results: Path) -> tuple[int, str]:
         for name in counts:
             counts[name] += int(suite.get(name, 0))
     passed = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
-    told = [
+    texts = [
         f"{passed} passed",
         *(f"{counts[name]} {name}" for name in ("failures", "errors", "skipped") if counts[name]),
     ]
-    return int((results / "status").read_text()), ", ".join(told)
+    return int((results / "status").read_text()), ", ".join(texts)
 
 
 def main() -> int:
@@ -232,11 +232,11 @@ def main() -> int:
             say(f"{unpacked.name}, {chosen.accel}")
             log = cache("vm") / "console.log"
             seconds = run(machine(image, disk, results, chosen.accel), log, chosen.limit)
-            code, told = outcome(results)
+            code, text = outcome(results)
             if chosen.rows is not None and (results / "vm.json").exists():
                 chosen.rows.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(results / "vm.json", chosen.rows)
-        say(f"{told} in the virtual machine, {seconds:.0f} s with {chosen.accel}; console: {log}")
+        say(f"{text} in the virtual machine, {seconds:.0f} s with {chosen.accel}; console: {log}")
     except MachineError as error:
         return report(error)
     return code

@@ -60,8 +60,8 @@ json.dump({
 
 def call(*command: object) -> str:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    said = OUT.read_text() if OUT.exists() else ""
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{said}"
+    text = OUT.read_text() if OUT.exists() else ""
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{text}"
     return done.stdout
 
 
@@ -72,12 +72,12 @@ def shown(unit: str, *names: str) -> dict[str, str]:
 
 def until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
-    while not (found := true()):
+    while not (value := true()):
         assert time.monotonic() < end, (
             f"{what}: {shown(UNIT, 'ActiveState', 'SubState', 'Result', 'NRestarts')}"
         )
         time.sleep(0.05)
-    return found
+    return value
 
 
 def prepare() -> None:

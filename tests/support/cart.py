@@ -45,7 +45,9 @@ class Cart:
             self.sequence += 1
 
     def heard(self) -> list[Any]:
-        envelopes = [m.decode(payload) for payload in self._deframer.feed(self.controller.take())]
+        envelopes = [
+            m.decode(payload) for payload in self._deframer.feed(self.controller.read_output())
+        ]
         self.sequences = [envelope.seq for envelope in envelopes]
         return [envelope.msg for envelope in envelopes]
 
@@ -64,12 +66,12 @@ class Cart:
                 self.beat()
             self.controller.advance(self.now_ms + 1)
 
-    def until(self, condition: str, wanted: bool, limit_ms: int = 2000) -> int:
+    def until(self, condition: str, expected: bool, limit_ms: int = 2000) -> int:
         """Milliseconds until an attribute of the controller has a value."""
         began = self.now_ms
-        while getattr(self.controller, condition) is not wanted:
+        while getattr(self.controller, condition) is not expected:
             assert self.now_ms - began < limit_ms, (
-                f"{condition} is not {wanted} after {limit_ms} ms"
+                f"{condition} is not {expected} after {limit_ms} ms"
             )
             self.controller.advance(self.now_ms + 1)
         return self.now_ms - began

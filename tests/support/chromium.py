@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def browser() -> str:
-    found = shutil.which("chromium")
-    assert found is not None, "chromium is in system-packages.txt"
-    return found
+    program = shutil.which("chromium")
+    assert program is not None, "chromium is in system-packages.txt"
+    return program
 
 
 class Chromium:
@@ -58,9 +58,9 @@ class Chromium:
                 assert part, "the browser ended"
                 self._rest += part
             one, _, self._rest = self._rest.partition(b"\0")
-            answer = json.loads(one)
-            if answer.get("id") == self._number:
-                outcome: dict[str, Any] = answer["result"]
+            reply = json.loads(one)
+            if reply.get("id") == self._number:
+                outcome: dict[str, Any] = reply["result"]
                 return outcome
 
     def value(self, expression: str) -> Any:

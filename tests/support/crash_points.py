@@ -58,13 +58,13 @@ def in_process(work: Callable[[], object]) -> int:
 
 def crash_at(k: int, folder: Path) -> None:
     """Run the operation up to its k-th file event."""
-    seen = 0
+    count = 0
 
     def hook(event: str, _: tuple[object, ...]) -> None:
-        nonlocal seen
+        nonlocal count
         if event in EVENTS:
-            seen += 1
-            if seen == k:
+            count += 1
+            if count == k:
                 os._exit(CRASHED)
 
     sys.addaudithook(hook)
@@ -73,7 +73,7 @@ def crash_at(k: int, folder: Path) -> None:
 
 def look(folder: Path, outcome: Path) -> None:
     """What a fresh process finds must be whole, and take the next installation."""
-    found = model(start(folder)[1])
+    outcome_text = model(start(folder)[1])
     report = AuditLog(folder).verify()
     assert report.ok, report.problems
     with suppress(UsageError):  # it is installed already
@@ -81,10 +81,10 @@ def look(folder: Path, outcome: Path) -> None:
     after = model(start(folder)[1])
     assert after == "second" or OPERATION != "install", after
     SlotStore(folder, now=lambda: NOW).collect()
-    kept = [path for path in folder.rglob("*") if path.name.startswith(".")]
-    assert not kept, kept
+    hidden = [path for path in folder.rglob("*") if path.name.startswith(".")]
+    assert not hidden, hidden
     assert AuditLog(folder).verify().ok
-    outcome.write_text(found)
+    outcome.write_text(outcome_text)
 
 
 def look_after_bad(folder: Path, outcome: Path) -> None:
@@ -97,7 +97,7 @@ def look_after_bad(folder: Path, outcome: Path) -> None:
 def main() -> None:
     """Every point of the operation."""
     os.fsync = fsync
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     check = look_after_bad if OPERATION == "mark_bad" else look
     k = 0
     while True:
@@ -108,11 +108,11 @@ def main() -> None:
         assert ended in (0, CRASHED), f"point {k}: ended with {ended}"
         failed = in_process(lambda folder=folder, outcome=outcome: check(folder, outcome))  # type: ignore[misc]
         assert not failed, f"point {k}"
-        found[outcome.read_text()] += 1
+        outcomes[outcome.read_text()] += 1
         shutil.rmtree(folder)
         if ended == 0:
             break
-    json.dump({"points": k - 1, "found": found}, sys.stdout)
+    json.dump({"points": k - 1, "found": outcomes}, sys.stdout)
 
 
 main()

@@ -72,8 +72,8 @@ class Disk:
         self.moments += 1
         self._look()
         for tree in self._possible():
-            held = repr(sorted(tree.items())).encode()
-            self.states.setdefault(hashlib.sha256(held).hexdigest(), tree)
+            digest_input = repr(sorted(tree.items())).encode()
+            self.states.setdefault(hashlib.sha256(digest_input).hexdigest(), tree)
         if self._flush and flushed in self._names:
             name = self._names[flushed]
             for versions in (self._folders, self._files):
@@ -82,12 +82,12 @@ class Disk:
 
     def _look(self, *, fresh: bool = False) -> None:
         """Add what has changed; numbers of inodes are used again, so that each has a name."""
-        found: dict[int, Path] = {self.root.stat().st_ino: self.root}
-        found |= {path.lstat().st_ino: path for path in self.root.rglob("*")}
-        self._names = {inode: name for inode, name in self._names.items() if inode in found}
-        for inode in found:
+        by_inode: dict[int, Path] = {self.root.stat().st_ino: self.root}
+        by_inode |= {path.lstat().st_ino: path for path in self.root.rglob("*")}
+        self._names = {inode: name for inode, name in self._names.items() if inode in by_inode}
+        for inode in by_inode:
             self._names.setdefault(inode, next(self._count))
-        for inode, path in found.items():
+        for inode, path in by_inode.items():
             name = self._names[inode]
             if path.is_dir():
                 entries = {
@@ -104,10 +104,12 @@ class Disk:
 
     def _possible(self) -> Iterator[Tree]:
         """Yield one tree for each choice of versions."""
-        folders = {name: found for name, found in self._folders.items() if len(found) > 1}
-        files = {name: _torn(found) for name, found in self._files.items() if len(found) > 1}
-        count = math.prod([len(found) for found in folders.values()])
-        count *= math.prod([len(found) for found in files.values()])
+        folders = {name: versions for name, versions in self._folders.items() if len(versions) > 1}
+        files = {
+            name: _torn(versions) for name, versions in self._files.items() if len(versions) > 1
+        }
+        count = math.prod([len(versions) for versions in folders.values()])
+        count *= math.prod([len(versions) for versions in files.values()])
         assert count <= MOST or not self._flush, f"{count} states at moment {self.moments}"
         if count <= MOST:
             pairs: Iterable[tuple[Sequence[Entries], Sequence[bytes]]] = itertools.product(
@@ -116,18 +118,18 @@ class Disk:
         else:
             pairs = (
                 (
-                    [self._random.choice(found) for found in folders.values()],
-                    [self._random.choice(found) for found in files.values()],
+                    [self._random.choice(versions) for versions in folders.values()],
+                    [self._random.choice(versions) for versions in files.values()],
                 )
                 for _ in range(_SAMPLE)
             )
         for chosen, contents in pairs:
-            entries = {name: found[-1] for name, found in self._folders.items()}
+            entries = {name: versions[-1] for name, versions in self._folders.items()}
             entries |= dict(zip(folders, chosen, strict=True))
-            held = {name: found[-1] for name, found in self._files.items()}
-            held |= dict(zip(files, contents, strict=True))
+            contents_by_name = {name: versions[-1] for name, versions in self._files.items()}
+            contents_by_name |= dict(zip(files, contents, strict=True))
             tree: Tree = {}
-            _fill(tree, "", self._root, entries, held)
+            _fill(tree, "", self._root, entries, contents_by_name)
             yield tree
 
 
@@ -189,7 +191,7 @@ def write(tree: Tree, folder: Path) -> None:
 
 def look(folder: Path, repository: Path, operation: str) -> str:
     """What the next start finds must be whole, with an intact log, and take an installation."""
-    found = model(start(folder)[1])
+    text = model(start(folder)[1])
     report = AuditLog(folder).verify()
     assert report.ok, report.problems
     if operation != "mark_bad":
@@ -197,7 +199,7 @@ def look(folder: Path, repository: Path, operation: str) -> str:
             bring(repository, folder)
         model(start(folder)[1])
         assert AuditLog(folder).verify().ok
-    return found
+    return text
 
 
 def main(operation: str, begin: str, repository: str, scratch: str, flush: str) -> None:
@@ -205,16 +207,16 @@ def main(operation: str, begin: str, repository: str, scratch: str, flush: str) 
     folder, source = Path(scratch) / "device", Path(repository)
     shutil.copytree(begin, folder)
     disk = record(folder, operation, source, flush=flush == "flush")
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     wrong: list[str] = []
     for tree in disk.states.values():
         write(tree, folder)
         try:
-            found[look(folder, source, operation)] += 1
+            outcomes[look(folder, source, operation)] += 1
         except Exception as error:  # noqa: BLE001 - each is told
             wrong.append(f"{type(error).__name__}: {error}; {sorted(tree)}"[:2000])
     json.dump(
-        {"moments": disk.moments, "states": len(disk.states), "found": found, "wrong": wrong},
+        {"moments": disk.moments, "states": len(disk.states), "found": outcomes, "wrong": wrong},
         sys.stdout,
     )
 

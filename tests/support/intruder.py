@@ -42,17 +42,17 @@ def _threaded() -> None:
     thread.join()
 
 
-def attempts(bundle: str, parent: int, mine: str = "") -> dict[str, Callable[[], object]]:
+def attempts(bundle: str, parent: int, own_folder: str = "") -> dict[str, Callable[[], object]]:
     """What is tried: name -> the try.
 
     Args:
         bundle: A folder that is handed over for reading.
         parent: Process that started this one.
-        mine: A folder that is handed over for writing.
+        own_folder: A folder that is handed over for writing.
     """
     inside, outside = Path(bundle), Path(bundle).parent
     manifest = inside / "manifest.json"
-    found: dict[str, Callable[[], object]] = {
+    actions: dict[str, Callable[[], object]] = {
         "read /etc/passwd": Path("/etc/passwd").read_bytes,
         "list /": lambda: list(Path("/").iterdir()),
         "list beside the bundle": lambda: list(outside.iterdir()),
@@ -84,24 +84,24 @@ def attempts(bundle: str, parent: int, mine: str = "") -> dict[str, Callable[[],
         "import a module": lambda: __import__("sqlite3"),
         "start a thread": _threaded,
     }
-    if mine:
-        found["write what it may"] = lambda: (Path(mine) / "own").write_bytes(b"x")
-    return found
+    if own_folder:
+        actions["write what it may"] = lambda: (Path(own_folder) / "own").write_bytes(b"x")
+    return actions
 
 
 ALLOWED = {"read the bundle", "import a module", "start a thread", "write what it may"}
 
 
-def try_all(bundle: str, parent: int, mine: str = "", names: str = "") -> dict[str, str]:
+def try_all(bundle: str, parent: int, own_folder: str = "", names: str = "") -> dict[str, str]:
     """Return what became of each attempt: `done`, or the name of the error's number.
 
     Args:
         bundle: As in `attempts`.
         parent: As in `attempts`.
-        mine: As in `attempts`.
+        own_folder: As in `attempts`.
         names: Attempts to make, separated by commas; all by default.
     """
-    tried = attempts(bundle, parent, mine)
+    tried = attempts(bundle, parent, own_folder)
     outcome = {}
     for name in names.split(",") if names else tried:
         outcome[name] = _try(tried[name])
@@ -125,8 +125,8 @@ class Intruder:
 
     name, size = "intruder", 8
 
-    def __init__(self, **given: Any) -> None:
-        self._outcome = try_all(**given)
+    def __init__(self, **arguments: Any) -> None:
+        self._outcome = try_all(**arguments)
 
     def settings(self) -> dict[str, Any]:
         return self._outcome

@@ -38,14 +38,14 @@ def missing(file: str, name: str = "") -> str:
 @cache
 def definitions(path: Path) -> frozenset[str]:
     """Functions and classes of a module, methods with their class."""
-    found = set()
+    names = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            found.add(node.name)
+            names.add(node.name)
         if isinstance(node, ast.ClassDef):
-            found |= {
+            names |= {
                 f"{node.name}.{part.name}"
                 for part in node.body
                 if isinstance(part, ast.FunctionDef)
             }
-    return frozenset(found)
+    return frozenset(names)

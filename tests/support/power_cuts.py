@@ -119,13 +119,13 @@ def look(folder: Path) -> str:
         return "none"
     bundle = Bundle.open(path)
     assert set(bundle.verify_hashes().values()) == {"ok"}
-    found = bundle.read("model.xml")[:6].decode()
+    text = bundle.read("model.xml")[:6].decode()
     report = AuditLog(folder).verify()
     assert report.ok, report.problems
     with suppress(UsageError):  # it is installed already
         bring(SECOND, folder)
     assert start(folder)[1] is not None
-    return found
+    return text
 
 
 def make_image() -> Path:
@@ -157,14 +157,16 @@ def main() -> None:
         folder = first_bundle(place)
         cutter.count(image, chosen, lambda: update(folder))
         shutil.copyfile(image, SCRATCH / "end.img")
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for cut in sorted(SCRATCH.glob("cut*.img")):
         with mounted(cut) as place:
-            found[look(place / "state")] += 1
+            outcomes[look(place / "state")] += 1
         cut.unlink()
     with mounted(SCRATCH / "end.img") as place:
         end = look(place / "state")
-    json.dump({"moments": moments, "cuts": found.total(), "found": found, "end": end}, sys.stdout)
+    json.dump(
+        {"moments": moments, "cuts": outcomes.total(), "found": outcomes, "end": end}, sys.stdout
+    )
 
 
 main()

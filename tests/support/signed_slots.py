@@ -15,7 +15,7 @@ from firmware_bridge.fleet.trust.client import first_trust
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firmware_bridge.fleet.slots.state import Held
+    from firmware_bridge.fleet.slots.state import SlotBundle
 
 EXPIRES = datetime(2032, 1, 1, tzinfo=timezone.utc)
 ONLINE = ("timestamp", "snapshot", "targets")
@@ -53,18 +53,18 @@ class Signer:
         folder.mkdir(parents=True, exist_ok=True)
         trust_store.save(folder, first_trust(self.root))
 
-    def sign(self, folder: Path, slot: str, held: Held) -> None:
+    def sign(self, folder: Path, slot: str, bundle: SlotBundle) -> None:
         """Put the signed description of a slot's bundle beside it."""
-        name = f"{held.name}.difom"
+        name = f"{bundle.name}.difom"
         custom = {
             "format": 1,
-            "version": held.version,
-            "name": held.name,
+            "version": bundle.version,
+            "name": bundle.name,
             "schema_version": 2,
-            "manifest": held.manifest,
+            "manifest": bundle.manifest,
             "engines": [],
         }
-        entry = TargetFile(held.size, {"sha256": held.sha256}, name, {"custom": custom})
+        entry = TargetFile(bundle.size, {"sha256": bundle.sha256}, name, {"custom": custom})
         document = Metadata(Targets(version=1, expires=EXPIRES, targets={name: entry}))
         document.sign(self.online)
-        metadata_path(bundle_path(folder, slot, held)).write_bytes(document.to_bytes())
+        metadata_path(bundle_path(folder, slot, bundle)).write_bytes(document.to_bytes())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.util.files import sha256
 from firmware_bridge.fleet.slots.audit import AuditLog
-from firmware_bridge.fleet.slots.state import Held
+from firmware_bridge.fleet.slots.state import SlotBundle
 from firmware_bridge.fleet.slots.store import SlotStore
 from tests.support.signed_slots import Signer
 
@@ -21,11 +21,11 @@ class Device:
         self.folder, self.publisher = folder, Signer()
         self.publisher.trusted_by(folder)
 
-    def put(self, slot: str, version: int, *, good: bool = False) -> Held:
+    def put(self, slot: str, version: int, *, good: bool = False) -> SlotBundle:
         path = self.folder / "slots" / slot / f"{version}.difom"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(f"bundle {version}".encode())
-        held = Held(
+        bundle = SlotBundle(
             file=path.name,
             sha256=sha256(path),
             size=path.stat().st_size,
@@ -34,8 +34,8 @@ class Device:
             manifest="0" * 64,
             good=good,
         )
-        self.publisher.sign(self.folder, slot, held)
-        return held
+        self.publisher.sign(self.folder, slot, bundle)
+        return bundle
 
     def start(self) -> SlotStore:
         return SlotStore(self.folder)

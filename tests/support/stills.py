@@ -48,16 +48,16 @@ def result(size: tuple[int, int] = (67, 101), *spots: tuple[int, int]) -> Result
     scores = np.full((16, 16), 20, np.uint8)
     for x, y in spots or ((8, 8),):
         scores[y - 1 : y + 2, x - 1 : x + 2] = 220
-    found = regions(scores, size, OperatingPoint(WHO.threshold, 0.001))
-    return Result(scores, found, sum(region.area for region in found), None)
+    found_regions = regions(scores, size, OperatingPoint(WHO.threshold, 0.001))
+    return Result(scores, found_regions, sum(region.area for region in found_regions), None)
 
 
-def still(size: tuple[int, int] = (67, 101), found: Result | None = None, **changes: Any) -> Still:
+def still(size: tuple[int, int] = (67, 101), shown: Result | None = None, **changes: Any) -> Still:
     values: dict[str, Any] = {
         "version": "1",
         "taken": "2031-05-01T12:00:00+00:00",
         "asked_by": "pedal 1",
     }
     return compose(
-        frame(size), found or result(size), circle(size), RUNNING, WHO, **(values | changes)
+        frame(size), shown or result(size), circle(size), RUNNING, WHO, **(values | changes)
     )

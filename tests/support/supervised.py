@@ -74,7 +74,7 @@ class Watched:
     def __init__(
         self, store: BundleStore, monkeypatch: pytest.MonkeyPatch, **settings: Any
     ) -> None:
-        monkeypatch.setattr("edge.inference.supervisor._self_test", lambda *_: None)
+        monkeypatch.setattr("edge.inference.supervisor.check_process", lambda *_: None)
         self.now = 0
         self.supervisor = Supervisor(
             store,

@@ -147,7 +147,9 @@ def onnx_files() -> list[bytes]:
             ("scores", [1, 1, SIZE // CELL, SIZE // CELL]),
         )
     )
-    held = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
-    graph = helper.make_graph(nodes, "redness", [image], [scores], held)
+    tensors = [
+        numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()
+    ]
+    graph = helper.make_graph(nodes, "redness", [image], [scores], tensors)
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
     return [model.SerializeToString()]

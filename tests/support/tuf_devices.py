@@ -62,19 +62,19 @@ class Both:
                 bootstrap=self.root,
             )
             updater.refresh()
-        found = updater.get_targetinfo("polyps.difom")
-        assert found is not None
-        return int(found.custom["version"])
+        target = updater.get_targetinfo("polyps.difom")
+        assert target is not None
+        return int(target.custom["version"])
 
     def refresh(self) -> int | None:
         """The version that both offer, None where both refuse."""
         try:
-            ours: int | None = self.ours()
+            own_version: int | None = self.ours()
         except BundleError:
-            ours = None
+            own_version = None
         try:
-            theirs: int | None = self.theirs()
+            tuf_version: int | None = self.theirs()
         except (RepositoryError, DownloadError):
-            theirs = None
-        assert ours == theirs
-        return ours
+            tuf_version = None
+        assert own_version == tuf_version
+        return own_version

@@ -59,29 +59,29 @@ def ask(
     connection.request(
         method, route, headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
-    answer = connection.getresponse()
-    if path != "/events" or answer.status != 200:
-        answer.read()
+    response = connection.getresponse()
+    if path != "/events" or response.status != 200:
+        response.read()
         connection.close()
-    return answer
+    return response
 
 
 @contextmanager
 def viewer(sink: WebSink) -> Iterator[http.client.HTTPResponse]:
     """Somebody who looks; the sink knows of them."""
     before = sink._feed.viewers
-    answer = ask(sink, "/events")
+    response = ask(sink, "/events")
     while sink._feed.viewers == before:
         time.sleep(0.001)
     try:
-        yield answer
+        yield response
     finally:
-        answer.close()
+        response.close()
 
 
-def event(answer: http.client.HTTPResponse) -> dict[str, Any]:
+def event(response: http.client.HTTPResponse) -> dict[str, Any]:
     """The next event."""
-    while not (line := answer.readline()).startswith(b"data: "):
+    while not (line := response.readline()).startswith(b"data: "):
         assert line, "the stream ended"
     view: dict[str, Any] = json.loads(line[6:])
     return view

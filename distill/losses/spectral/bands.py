@@ -58,8 +58,8 @@ def half_plane_mask(
     else:
         distance = torch.sqrt(k_h**2 + k_w**2)
         mask = (1 + torch.cos(torch.pi * (distance - radius).clamp(0, 1))) / 2
-    kept: Tensor = mask.float()
-    return kept.to(device)
+    float_mask: Tensor = mask.float()
+    return float_mask.to(device)
 
 
 def low_band(maps: Tensor, radius: int, band: Band = "box") -> Tensor:

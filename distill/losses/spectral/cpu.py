@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ from distill.losses.spectral.bands import Band, basis, low_band
 from distill.losses.spectral.way import Way
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _LARGE = 32 << 20
 """Bytes above which the allocator maps fresh pages for every tensor."""
@@ -39,15 +40,16 @@ def loss_and_grads(
     buffers = [torch.empty(step, H, W) for _ in range(0 if in_place else 2)]
     scale = 2 / low.numel()
     total = 0.0
-    outputs = _split(step, *grads) if keep else ((),) * -(-low.numel() // (step * H * W))
-    for part, out in zip(_split(step, low, high, target), outputs, strict=True):
+    # Without gradients nothing is written: every chunk then has no outputs.
+    outputs: Iterable[tuple[Tensor, ...]] = _split(step, *grads) if keep else repeat(())
+    for part, out in zip(_split(step, low, high, target), outputs, strict=keep):
         residuals = out if in_place else tuple(buffer[: len(part[0])] for buffer in buffers)
         _residuals(part, radius, band, scale, *residuals)
         for residual in residuals:
             total += torch.dot(residual.view(-1), residual.view(-1)).item()
         if not in_place:
-            for kept, residual in zip(out, residuals, strict=False):
-                kept.copy_(residual)
+            for gradient, residual in zip(out, residuals, strict=False):
+                gradient.copy_(residual)
     return torch.tensor(total / scale / scale / low.numel()), grads[0], grads[1]
 
 
@@ -64,22 +66,22 @@ CPU = Way(loss_and_grads, scale_grads)
 
 def _large_empty(like: Tensor) -> Tensor:
     """Make an empty contiguous tensor; a large one asks Linux for huge pages, which saves time."""
-    made = torch.empty(like.shape, dtype=like.dtype)
-    size = made.numel() * made.element_size()
+    buffer = torch.empty(like.shape, dtype=like.dtype)
+    size = buffer.numel() * buffer.element_size()
     if size >= _LARGE and (madvise := _madvise()) is not None:
-        begin = -(-made.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        begin = -(-buffer.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         # This is only advice, so the kernel's result does not matter.
-        madvise(begin, made.data_ptr() + size - begin, _HUGE)
-    return made
+        madvise(begin, buffer.data_ptr() + size - begin, _HUGE)
+    return buffer
 
 
 @lru_cache(maxsize=1)
 def _madvise() -> Callable[[int, int, int], int] | None:
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
-    found = ctypes.CDLL(None).madvise
-    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    function: Callable[[int, int, int], int] = found
+    madvise_of_libc = ctypes.CDLL(None).madvise
+    madvise_of_libc.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    function: Callable[[int, int, int], int] = madvise_of_libc
     return function
 
 

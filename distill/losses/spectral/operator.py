@@ -70,7 +70,7 @@ def _(
     return loss, maps[0], maps[1]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save_grads(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     del inputs
     ctx.save_for_backward(*output[1:])
 
@@ -87,4 +87,4 @@ def _backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-spectral_operator.register_autograd(_backward, setup_context=_keep)
+spectral_operator.register_autograd(_backward, setup_context=_save_grads)

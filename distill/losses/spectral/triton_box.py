@@ -117,14 +117,14 @@ class _Tools(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _tools(height: int, width: int, radius: int, device: torch.device) -> _Tools:
-    made = blocks(height, width, radius)
-    sizes = made["TILE"] * made["DOWN"], made["WIDTH"] * made["ACROSS"]
+    block_sizes = blocks(height, width, radius)
+    sizes = block_sizes["TILE"] * block_sizes["DOWN"], block_sizes["WIDTH"] * block_sizes["ACROSS"]
     bases = [basis(size, radius, device) for size in (height, width)]
     rows, columns = (
-        F.pad(u, (0, made["RANK"] - u.shape[1], 0, size - u.shape[0])).contiguous()
+        F.pad(u, (0, block_sizes["RANK"] - u.shape[1], 0, size - u.shape[0])).contiguous()
         for u, size in zip(bases, sizes, strict=True)
     )
-    return _Tools(rows, columns, made)
+    return _Tools(rows, columns, block_sizes)
 
 
 def blocks(height: int, width: int, radius: int) -> dict[str, int]:

@@ -25,11 +25,11 @@ def add_in_order(value, partial, counter, total, BLOCK: tl.constexpr):
     tl.debug_barrier()
     count = tl.num_programs(0)
     if tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == count - 1:
-        held = tl.zeros((BLOCK,), tl.float32)
+        sums = tl.zeros((BLOCK,), tl.float32)
         for begin in range(0, count, BLOCK):
             index = begin + tl.arange(0, BLOCK)
-            held += tl.load(partial + index, mask=index < count, other=0.0, cache_modifier=".cg")
-        tl.store(total, tl.sum(held))
+            sums += tl.load(partial + index, mask=index < count, other=0.0, cache_modifier=".cg")
+        tl.store(total, tl.sum(sums))
         tl.store(counter, 0)
 
 

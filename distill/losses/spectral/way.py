@@ -67,8 +67,8 @@ class SpectralLoss(torch.autograd.Function):
         """Return 2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
         # Handed over, not shared: who keeps a gradient may change it. A second pass computes them
         # again.
-        found, ctx.grads = ctx.grads, None
-        if found is None:
-            _, *found = ctx.way.compute(*ctx.saved_tensors, ctx.radius, ctx.band, keep=True)
-        ctx.way.scale(*found, grads[0])
-        return *found, None, None, None, None
+        grads_made, ctx.grads = ctx.grads, None
+        if grads_made is None:
+            _, *grads_made = ctx.way.compute(*ctx.saved_tensors, ctx.radius, ctx.band, keep=True)
+        ctx.way.scale(*grads_made, grads[0])
+        return *grads_made, None, None, None, None

@@ -64,9 +64,9 @@ class Round(nn.Module):
         """D and U -> B and U'; None for U is zero."""
         rest = picture if negative is None else picture + negative
         removed = self.prox(rest)
-        found = removed if negative is None else negative + removed
-        weights = self.gate(torch.cat([found, local_mean(found)], dim=1))
-        return rest + self.carry(removed), found + self.shrink(found * weights)
+        objects = removed if negative is None else negative + removed
+        weights = self.gate(torch.cat([objects, local_mean(objects)], dim=1))
+        return rest + self.carry(removed), objects + self.shrink(objects * weights)
 
 
 class Rebuild(nn.Module):
@@ -97,28 +97,28 @@ class RpcaDecoder(Decoder):
 
     def forward(self, maps: Mapping[str, Tensor], *, training: bool = False) -> Decoded:
         """Decode the maps of a batch; the last picture is rebuilt for training alone."""
-        low, high, given = self._pictures(maps)
-        picture = given
+        low, high, original = self._pictures(maps)
+        picture = original
         negative: Tensor | None = None
         for number, step in enumerate(self.rounds, 1):
             background, negative = step(picture, negative)
             if number < ROUNDS or training:
                 picture = self.rebuild[number - 1](background, negative)
         assert negative is not None
-        distance = F.mse_loss(picture, given.detach()) if training else None
+        distance = F.mse_loss(picture, original.detach()) if training else None
         return Decoded(low, high, negative, distance)
 
     def decompose(self, maps: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Background B and object T = -U' of each round, (B, width, H / 4, W / 4) each."""
         picture = self._pictures(maps)[2]
         negative: Tensor | None = None
-        found = []
+        rounds = []
         for step, rebuild in zip(self.rounds, self.rebuild, strict=True):
             background, negative = step(picture, negative)
             assert negative is not None
-            found.append((background, -negative))
+            rounds.append((background, -negative))
             picture = rebuild(background, negative)
-        return found
+        return rounds
 
     def _pictures(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of the encoder's maps at strides 16, 8 and 4."""

@@ -69,7 +69,7 @@ class Filling(NamedTuple):
         before = total - self.files.count(opened.pending)
         self.progress(before, total)
         rows = self.rows.make(
-            self.files.blocks[number], lambda made: self.progress(before + made, total)
+            self.files.blocks[number], lambda count: self.progress(before + count, total)
         )
         opened.maps[self.files.blocks[number]] = rows
         opened.maps.flush()
@@ -110,12 +110,12 @@ class Filling(NamedTuple):
 
     def _standardizer(self, opened: Opened, kind: Kind) -> Standardizer:
         path = opened.folder / f"{kind}.npz"
-        found = Standardizer.load(path, self.files.shape[1])
-        if found is None:
-            found = self._sum_up(opened, kind).standardizer()
-            found.save(path)
+        standardizer = Standardizer.load(path, self.files.shape[1])
+        if standardizer is None:
+            standardizer = self._sum_up(opened, kind).standardizer()
+            standardizer.save(path)
             (opened.folder / _sums(kind)).unlink()
-        return found
+        return standardizer
 
     def _sum_up(self, opened: Opened, kind: Kind) -> Moments:
         """Add all blocks that are next in order; a damaged one becomes pending. Needs the lock."""

@@ -72,12 +72,12 @@ class TeacherCache:
         rows = np.asarray(indices)
         if len(self._maps) == 1:
             return torch.from_numpy(self._maps[0][rows].astype(np.float32))
-        found = np.empty((len(rows), self.channels, *self.grid), np.float32)
+        maps = np.empty((len(rows), self.channels, *self.grid), np.float32)
         parts = np.searchsorted(self._ends, rows, side="right")
         for number, part in enumerate(self._maps):
             own = parts == number
-            found[own] = part[rows[own] - (self._ends[number] - len(part))]
-        return torch.from_numpy(found)
+            maps[own] = part[rows[own] - (self._ends[number] - len(part))]
+        return torch.from_numpy(maps)
 
     def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Tensor:
         """Maps of some rows of the store, standardized: (B, C, gh, gw) float32."""
@@ -174,24 +174,26 @@ class CachePlan:
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         kind = standardize if standardizer is None else None
-        seen = TeacherRows(self.teacher, self.frames, self._batch_size)
-        told = progress or (lambda _done, _total: None)
-        rows: Rows = seen
+        teacher_rows = TeacherRows(self.teacher, self.frames, self._batch_size)
+        report = progress or (lambda _done, _total: None)
+        rows: Rows = teacher_rows
         if self._used is not self._own:
             if self._used.finished() is None:
-                Filling(self._own, seen, self.teacher.name, seen.device, None, told).fill()
-            rows = ReducedRows(self._own, seen, self.grid)
+                Filling(
+                    self._own, teacher_rows, self.teacher.name, teacher_rows.device, None, report
+                ).fill()
+            rows = ReducedRows(self._own, teacher_rows, self.grid)
         filling = Filling(
             self._used,
             rows,
             self.teacher.name,
-            seen.device,
+            teacher_rows.device,
             kind,
-            told if self._used is self._own else _end_only(told),
+            report if self._used is self._own else _end_only(report),
         )
         filling.fill()
-        maps, found = filling.checked(standardizer)
-        return TeacherCache([maps], found)
+        maps, standardizer_made = filling.checked(standardizer)
+        return TeacherCache([maps], standardizer_made)
 
 
 def _end_only(progress: Progress) -> Progress:

@@ -143,13 +143,13 @@ class ReducedRows:
 
     def make(self, block: slice, done: Callable[[int], None]) -> MapRows:
         """Rows of a block; raises as `TeacherRows.make` does."""
-        rows = self._found(block)
+        rows = self._read_block(block)
         if rows is None:
             rows = self._teacher.make(block, done)
         reduced = resample(torch.from_numpy(rows.astype(np.float32)), self._grid)
         return reduced.half().numpy()
 
-    def _found(self, block: slice) -> MapRows | None:
+    def _read_block(self, block: slice) -> MapRows | None:
         if self._opened is None:
             return None
         rows = np.array(self._opened.maps[block])

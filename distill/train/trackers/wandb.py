@@ -27,14 +27,14 @@ class WandB(RunCallback):
     def begin(self, context: RunContext) -> None:
         """Start a run, or continue the one that the folder belongs to."""
         file = context.path / ID_FILE
-        known = file.read_text() if context.done and file.is_file() else None
+        run_id = file.read_text() if context.done and file.is_file() else None
         self._run = wandb.init(
             project="edge-difom",
             name=context.path.name,
             dir=str(context.path),
             config=dict(context.settings),
-            id=known,
-            resume="allow" if known else None,
+            id=run_id,
+            resume="allow" if run_id else None,
         )
         file.write_text(self._run.id)
 

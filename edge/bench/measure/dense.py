@@ -33,9 +33,9 @@ def dense_work(size: tuple[int, int]) -> Work:
     """
     cells = (size[0] // CELL) * (size[1] // CELL)
     macs = values = 0
-    for _, given, made, kernel, stride in _layers():
-        macs += cells * made * given * kernel**2
-        values += cells * (given * stride**2 + made) + made * given * kernel**2
+    for _, inputs, outputs, kernel, stride in _layers():
+        macs += cells * outputs * inputs * kernel**2
+        values += cells * (inputs * stride**2 + outputs) + outputs * inputs * kernel**2
     return Work(macs=macs, values=values)
 
 
@@ -77,8 +77,8 @@ def _openvino(precision: str, size: tuple[int, int]) -> list[bytes]:
     x = op.divide(op.subtract(op.convert(image, "f32"), np.float32(127)), np.float32(128))
     x = op.transpose(x, np.array([0, 3, 1, 2]))
     low, high = np.float32(-1), np.float32(1)
-    for name, given, made, kernel, stride in _layers():
-        integers, scale = _weights(name, (made, kernel, kernel, given))
+    for name, inputs, outputs, kernel, stride in _layers():
+        integers, scale = _weights(name, (outputs, kernel, kernel, inputs))
         integers = np.ascontiguousarray(integers.transpose(0, 3, 1, 2))
         if precision == "int8":
             x = op.fake_quantize(x, low, high, low, high, 256)
@@ -102,8 +102,8 @@ def _tflite(precision: str, size: tuple[int, int]) -> list[bytes]:
     from edge.bench.measure.dense_tflite import dense_model
 
     layers = [
-        (name, kernel, stride, *_weights(name, (made, kernel, kernel, given)))
-        for name, given, made, kernel, stride in _layers()
+        (name, kernel, stride, *_weights(name, (outputs, kernel, kernel, inputs)))
+        for name, inputs, outputs, kernel, stride in _layers()
     ]
     return [dense_model(layers, size, precision=precision, highest=_RANGE)]
 

@@ -36,15 +36,15 @@ class _DenseWriter:
     """Collects tensors, buffers and operators of a TFLite file.
 
     Args:
-        whole: Whether the model computes in integers instead of floats.
+        integer: Whether the model computes in integers instead of floats.
         highest: Maximum of every activation.
     """
 
-    def __init__(self, whole: bool, highest: float) -> None:
+    def __init__(self, integer: bool, highest: float) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
         self.schema: Any = schema
-        self.whole, self.highest = whole, highest
+        self.integer, self.highest = integer, highest
         self.tensors: list[Any] = []
         self.operators: list[Any] = []
         self.buffers: list[Any] = [schema.BufferT()]
@@ -54,17 +54,17 @@ class _DenseWriter:
 
         schema = self.schema
         image = self.tensor("image", [1, *size, 3], "INT8", (1 / 128, -1))
-        x, scale = (image, 1 / 128) if self.whole else (self.dequantized(image, size), 1.0)
+        x, scale = (image, 1 / 128) if self.integer else (self.dequantized(image, size), 1.0)
         shape = [1, *size, 3]
         for number, (name, _, stride, integers, weight_scale) in enumerate(layers):
             last = number == len(layers) - 1
             shape = [1, shape[1] // stride, shape[2] // stride, len(integers)]
             # Scores are in 1/256 with a zero point of -128; other activations use the full range.
             step = 1 / 256 if last else self.highest / 255
-            made = self.tensor(name, shape, "INT8" if self.whole else "FLOAT32", (step, -128))
-            given = [x, *self.parameters(name, integers, weight_scale, scale)]
-            self.convolution(given, made, stride)
-            x, scale = made, step
+            output = self.tensor(name, shape, "INT8" if self.integer else "FLOAT32", (step, -128))
+            inputs = [x, *self.parameters(name, integers, weight_scale, scale)]
+            self.convolution(inputs, output, stride)
+            x, scale = output, step
         graph = schema.SubGraphT()
         graph.tensors, graph.operators, graph.inputs, graph.outputs = (
             self.tensors,
@@ -115,37 +115,39 @@ class _DenseWriter:
         self, name: str, integers: NDArray[np.int8], weight_scale: float, scale: float
     ) -> list[int]:
         """Add the weights and a bias of zeros."""
-        shape, made = integers.shape, len(integers)
-        if self.whole:
+        shape, channels = integers.shape, len(integers)
+        if self.integer:
             weights = self.tensor(f"{name} weights", shape, "INT8", (weight_scale, 0), integers)
-            zeros = np.zeros(made, np.int32)
+            zeros = np.zeros(channels, np.int32)
             return [
                 weights,
-                self.tensor(f"{name} bias", [made], "INT32", (scale * weight_scale, 0), zeros),
+                self.tensor(f"{name} bias", [channels], "INT32", (scale * weight_scale, 0), zeros),
             ]
         floats = (integers * weight_scale).astype(np.float32)
         weights = self.tensor(f"{name} weights", shape, "FLOAT32", values=floats)
         return [
             weights,
-            self.tensor(f"{name} bias", [made], "FLOAT32", values=np.zeros(made, np.float32)),
+            self.tensor(
+                f"{name} bias", [channels], "FLOAT32", values=np.zeros(channels, np.float32)
+            ),
         ]
 
-    def convolution(self, given: list[int], made: int, stride: int) -> None:
+    def convolution(self, inputs: list[int], output: int, stride: int) -> None:
         schema = self.schema
         options = schema.Conv2DOptionsT()
         options.padding = schema.Padding.VALID if stride > 1 else schema.Padding.SAME
         options.strideH = options.strideW = stride
         options.fusedActivationFunction = schema.ActivationFunctionType.RELU6
         operator = schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = 0, given, [made]
+        operator.opcodeIndex, operator.inputs, operator.outputs = 0, inputs, [output]
         operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
         operator.builtinOptions = options
         self.operators.append(operator)
 
     def dequantized(self, image: int, size: tuple[int, int]) -> int:
         """Add a dequantization of the input to floats."""
-        made = self.tensor("floats", [1, *size, 3], "FLOAT32")
+        output = self.tensor("floats", [1, *size, 3], "FLOAT32")
         operator = self.schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = 1, [image], [made]
+        operator.opcodeIndex, operator.inputs, operator.outputs = 1, [image], [output]
         self.operators.append(operator)
-        return made
+        return output

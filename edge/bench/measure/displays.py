@@ -73,7 +73,7 @@ class SinkDisplay:
         self._sink = sink
         self._stack = ExitStack()
         self._pictures = {lit: _picture(size, lit) for lit in (False, True)}
-        self._shown = 0
+        self._flips = 0
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._sink)
@@ -91,13 +91,13 @@ class SinkDisplay:
         """Send one image to the sink."""
         now = time.monotonic_ns()
         frame = Frame(
-            self._shown,
+            self._flips,
             self._pictures[lit],
             now,
             {Stage.CAPTURE: (now, now), Stage.OUTPUT: (now, now)},
         )
         self._sink.write(frame, Result(scores=None, regions=(), mask_area=0.0, reason=None))
-        self._shown += 1
+        self._flips += 1
 
 
 class FramebufferDisplay:

@@ -167,14 +167,14 @@ def busy_seconds(stat: str, cpus: set[int], ticks_per_s: int) -> float | None:
     Idle time and waiting for disks do not count; time stolen by a hypervisor counts as use by other
     processes. `user` and `nice` already include the time of guests.
     """
-    ticks, seen = 0, 0
+    ticks, read = 0, 0
     for line in stat.splitlines():
         name, *values = line.split()
         if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cpus:
             user, nice, system, _idle, _wait, interrupt, soft, *more = map(int, values)
             ticks += user + nice + system + interrupt + soft + (more[0] if more else 0)
-            seen += 1
-    return ticks / ticks_per_s if seen == len(cpus) else None
+            read += 1
+    return ticks / ticks_per_s if read == len(cpus) else None
 
 
 def _sum_of(text: str | None, *names: str) -> int | None:

@@ -149,14 +149,14 @@ def measure_glass(
             for _ in range(phases.randint(*_FRAMES_BETWEEN)):
                 eye.read()
             sleep(phases.uniform(0, eye.period_s))
-            shown = clock()
+            flip_ns = clock()
             display.show(True)
             frame = eye.until(lambda frame: marker.is_lit(frame.image), _TIMEOUT_S)
             if frame is None:
                 lost += 1
             else:
-                delays.append((clock() - shown) / 1e6)
-                captures.append((frame.captured_ns - shown) / 1e6)
+                delays.append((clock() - flip_ns) / 1e6)
+                captures.append((frame.captured_ns - flip_ns) / 1e6)
             done()
         display.show(False)
         described = source.description
@@ -166,10 +166,10 @@ def measure_glass(
             expected=f"at most {_MAX_LOST:.0%} of {pulses} pulses",
             got=f"{lost}",
         )
-    found = bounds(delays)
+    percentiles = bounds(delays)
     notes = (
         []
-        if found["p99"] is not None
+        if percentiles["p99"] is not None
         else [f"{len(delays)} pulses are too few for p99, which needs {PULSES}"]
     )
     if lost:
@@ -182,7 +182,7 @@ def measure_glass(
         marker=marker.box,
         levels=(round(marker.dark, 1), round(marker.lit, 1)),
         period_ms=eye.period_s * 1e3,
-        delay_ms=found,
+        delay_ms=percentiles,
         delay_empirical_ms=quantiles(delays),
         to_capture_ms=quantiles(captures),
         samples_ms=[round(value, 3) for value in delays],
@@ -223,34 +223,34 @@ class _Eye:
         self._last = frame
         return frame
 
-    def until(self, wanted: Callable[[Frame], bool], seconds: float) -> Frame | None:
+    def until(self, accepts: Callable[[Frame], bool], seconds: float) -> Frame | None:
         """Return the first frame that is wanted, None after `seconds`."""
         end = self._clock() + seconds * 1e9
         while self._clock() < end:
             frame = self.read()
-            if frame is not None and wanted(frame):
+            if frame is not None and accepts(frame):
                 return frame
         return None
 
-    def settled(self) -> ImageU8:
+    def settled_image(self) -> ImageU8:
         """Read frames for one second and return the last image.
 
         Raises:
             SourceError: There was no frame.
         """
-        kept: list[ImageU8] = []
+        last: list[ImageU8] = []
 
         def keep(frame: Frame) -> bool:
-            kept[:] = [frame.image]
+            last[:] = [frame.image]
             return False
 
         self.until(keep, _SETTLE_S)
-        if not kept:
+        if not last:
             raise SourceError(
                 "the camera gives no picture", expected="a live source", got="nothing for a second"
             )
-        seen: ImageU8 = kept[0].copy()
-        return seen
+        settled_image: ImageU8 = last[0].copy()
+        return settled_image
 
 
 def _find_marker(display: Display, eye: _Eye) -> Marker:
@@ -259,7 +259,7 @@ def _find_marker(display: Display, eye: _Eye) -> Marker:
     for lit in (False, True):
         display.show(lit)
         pictures.append(
-            cv2.GaussianBlur(cv2.cvtColor(eye.settled(), cv2.COLOR_BGR2GRAY), (9, 9), 0)
+            cv2.GaussianBlur(cv2.cvtColor(eye.settled_image(), cv2.COLOR_BGR2GRAY), (9, 9), 0)
         )
     change = pictures[1].astype(np.float32) - pictures[0]
     if (most := float(change.max())) < _MIN_CONTRAST:

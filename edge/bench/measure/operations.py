@@ -58,17 +58,17 @@ def _count(model: ET.Element) -> Work | None:
         ]
         if len(ports) < 3 or any(extent < 0 for shape in ports for extent in shape):
             return None
-        given, weights, made = ports[0], ports[1], ports[-1]
-        values += prod(given) + prod(weights) + prod(made)
+        input_shape, weights, output_shape = ports[0], ports[1], ports[-1]
+        values += prod(input_shape) + prod(weights) + prod(output_shape)
         if kind == "MatMul":
             data = layer.find("data")
             across = data is not None and data.get("transpose_a") == "true"
-            macs += prod(made) * given[-2 if across else -1]
+            macs += prod(output_shape) * input_shape[-2 if across else -1]
         elif kind in _TRANSPOSED:
             # Every input value is multiplied by all the weights of its channel.
-            macs += prod(given) * prod(weights) // given[1]
+            macs += prod(input_shape) * prod(weights) // input_shape[1]
         else:
             # Weights are (O, I, ...), or (G, O/G, I/G, ...): without the output channels, their
             # number is the number of products per output value.
-            macs += prod(made) * prod(weights) // made[1]
+            macs += prod(output_shape) * prod(weights) // output_shape[1]
     return Work(macs=macs, values=values) if macs else None

@@ -108,7 +108,7 @@ def memory_bandwidth(threads: int, *, megabytes: int = _MEGABYTES) -> tuple[floa
 
 def _best(work: Callable[[int], None], threads: int) -> float:
     """Return the seconds of the fastest pass of all threads together."""
-    found = []
+    durations = []
     for _ in range(_PASSES):
         others = [threading.Thread(target=work, args=(number,)) for number in range(1, threads)]
         begin = time.perf_counter()
@@ -117,8 +117,8 @@ def _best(work: Callable[[int], None], threads: int) -> float:
         work(0)
         for thread in others:
             thread.join()
-        found.append(time.perf_counter() - begin)
-    return min(found)
+        durations.append(time.perf_counter() - begin)
+    return min(durations)
 
 
 def _peak(engine: str, precision: str, threads: int, seconds: float, size: tuple[int, int]) -> Peak:

@@ -222,23 +222,23 @@ def _accuracy(
         return rows
     from edge.evaluation.evaluator import evaluate
 
-    found = evaluate(
+    report = evaluate(
         pairs,
         partial(score_image, engine),
         point=bundle.manifest.output.point,
         rule=bundle.manifest.input.field_of_view,
     )
-    if found.dice is None or found.iou is None or found.dice_ci95 is None:
+    if report.dice is None or report.iou is None or report.dice_ci95 is None:
         return rows
     measured = Accuracy(
         dataset=f"{data}, scored in this run",
         engine=name,
-        n=found.n,
-        dice=found.dice,
-        iou=found.iou,
-        dice_ci95=found.dice_ci95,
-        negatives=found.negatives.n,
-        flagged=found.negatives.flagged,
+        n=report.n,
+        dice=report.dice,
+        iou=report.iou,
+        dice_ci95=report.dice_ci95,
+        negatives=report.negatives.n,
+        flagged=report.negatives.flagged,
     )
     return [*rows, measured]
 

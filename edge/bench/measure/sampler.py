@@ -75,13 +75,13 @@ class Soak:
     """Detects a steady temperature: a change below 0.5 degrees in 5 minutes, after 10 minutes."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[float, float]] = []
+        self._temperatures: list[tuple[float, float]] = []
 
     def settled(self, seconds: float, sample: Sample) -> bool:
         """Add a sample, `seconds` after the start; return whether the temperature has settled."""
         hottest = sample.reading.hottest_c
         if hottest is None:
             return False
-        self._seen.append((seconds, hottest))
-        window = [value for at, value in self._seen if at >= seconds - _STEADY_S]
+        self._temperatures.append((seconds, hottest))
+        window = [value for at, value in self._temperatures if at >= seconds - _STEADY_S]
         return seconds >= _MIN_SOAK_S and max(window) - min(window) < _STEADY_C

@@ -85,7 +85,7 @@ class Sensors:
             "throttling": self._throttles,
             "power or energy": [*self._powers, *self._currents, *self._energies],
         }
-        self.missing = [kind for kind, found in kinds.items() if not found]
+        self.missing = [kind for kind, present in kinds.items() if not present]
 
     def read(self) -> Reading:
         """Read all sensors; leave out files that cannot be read this time."""
@@ -127,13 +127,13 @@ def machine_settings(root: Path = Path("/")) -> dict[str, str]:
         "nvpmodel": root / "var/lib/nvpmodel/status",
         "swappiness": root / "proc/sys/vm/swappiness",
     }
-    found = {name: (read_text(path) or "").strip() for name, path in files.items()}
+    settings = {name: (read_text(path) or "").strip() for name, path in files.items()}
     limits = sorted(
         {(read_text(path) or "").strip() for path in cpu.glob("cpufreq/policy*/scaling_max_freq")}
     )
-    found["governor"] = "/".join(sorted(governors - {""}))
-    found["max_frequency_khz"] = "/".join(value for value in limits if value)
-    return {name: value for name, value in found.items() if value}
+    settings["governor"] = "/".join(sorted(governors - {""}))
+    settings["max_frequency_khz"] = "/".join(value for value in limits if value)
+    return {name: value for name, value in settings.items() if value}
 
 
 def board_power(reading: Reading) -> tuple[str, float] | None:
@@ -159,36 +159,36 @@ def energy_between(first: Reading, last: Reading, wraps: dict[str, int]) -> dict
 
 
 def _named(root: Path, pattern: str, value: str, label: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for folder in sorted(root.glob(pattern)):
         if (folder / value).exists():
             name = (read_text(folder / label) or folder.name).strip()
-            found[name if name not in found else f"{name} {folder.name}"] = folder / value
-    return found
+            paths[name if name not in paths else f"{name} {folder.name}"] = folder / value
+    return paths
 
 
 def _hwmon(root: Path, kind: str, value: str) -> dict[str, Path]:
-    found = {}
+    paths = {}
     for path in sorted(root.glob(f"sys/class/hwmon/hwmon*/{kind}*_{value}")):
         chip = (read_text(path.with_name("name")) or path.parent.name).strip()
         number = path.name.removesuffix(f"_{value}")
         label = (read_text(path.with_name(f"{number}_label")) or number).strip()
-        found[f"{chip}/{label}"] = path
-    return found
+        paths[f"{chip}/{label}"] = path
+    return paths
 
 
 def _rails(root: Path) -> dict[str, tuple[Path, Path]]:
     """Return rail -> files of its millivolts and milliamperes."""
-    found = {}
+    rails = {}
     for volt in sorted(root.glob("sys/class/hwmon/hwmon*/in*_input")):
         ampere = volt.with_name(volt.name.replace("in", "curr", 1))
         label = read_text(volt.with_name(volt.name.replace("_input", "_label")))
         if ampere.exists() and label:
-            found[f"{(read_text(volt.with_name('name')) or '').strip()}/{label.strip()}"] = (
+            rails[f"{(read_text(volt.with_name('name')) or '').strip()}/{label.strip()}"] = (
                 volt,
                 ampere,
             )
-    return found
+    return rails
 
 
 def _numbers(paths: dict[str, Path]) -> dict[str, float]:

@@ -152,10 +152,10 @@ class Stream:
     def repeat(self, seconds: float, measure_once: Callable[[], float]) -> list[float]:
         """Call `measure_once` for a time, at least once, and return the results."""
         begin = self.clock()
-        found = [measure_once()]
+        measurements = [measure_once()]
         while (self.clock() - begin) / 1e9 < seconds:
-            found.append(measure_once())
-        return found
+            measurements.append(measure_once())
+        return measurements
 
 
 def run_load(
@@ -234,8 +234,8 @@ def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
 
     from edge.datasets.phantom.render import render
 
-    drawn = (render(seed, polyp=seed % 2 == 0).image[..., ::-1] for seed in range(_IMAGES))
-    return [cast("ImageU8", cv2.resize(image, size[::-1])) for image in drawn]
+    scenes = (render(seed, polyp=seed % 2 == 0).image[..., ::-1] for seed in range(_IMAGES))
+    return [cast("ImageU8", cv2.resize(image, size[::-1])) for image in scenes]
 
 
 def whole_ms(frame: Frame) -> float:

@@ -23,8 +23,8 @@ def waterfall(load: LoadReport) -> str:
     """Draw each stage's mean at its position within the frame, with its p99 as a thin line."""
     stages = {name: stage for name, stage in load.stages_ms.items() if stage.mean > 0}
     ends = [stage.p99 or stage.mean for stage in stages.values()]
-    whole = sum(stage.mean for stage in stages.values())
-    begin, reach = 0.0, whole
+    total = sum(stage.mean for stage in stages.values())
+    begin, reach = 0.0, total
     for stage, end in zip(stages.values(), ends, strict=True):
         reach = max(reach, begin + end)
         begin += stage.mean
@@ -94,8 +94,8 @@ def series(loads: Sequence[LoadReport], name: str) -> str:
     lines = []
     for load in loads:
         field = "p50_ms" if name == "latency" else name
-        found = [(row.at_s, getattr(row, field)) for row in load.series]
-        lines.append([(at, value) for at, value in found if value is not None])
+        points = [(row.at_s, getattr(row, field)) for row in load.series]
+        lines.append([(at, value) for at, value in points if value is not None])
     values = [value for line in lines for _, value in line]
     if not values:
         return ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edge.bench.report.record import BenchReport
 
-_KEPT_LINES = 3
+_MESSAGE_LINES = 3
 
 
 class Cell(NamedTuple):
@@ -117,8 +117,8 @@ def run_cell(command: Sequence[str], cell: Cell, folder: Path, options: Sequence
     ]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise DataError(f"{cell.name} was not measured", got=" / ".join(said[-_KEPT_LINES:]))
+        messages = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise DataError(f"{cell.name} was not measured", got=" / ".join(messages[-_MESSAGE_LINES:]))
 
 
 def run_matrix(
@@ -156,11 +156,13 @@ def run_matrix(
     for cell in cells:
         folder = out / cell.name
         try:
-            kept = load_reports(folder)[0] if resume and (folder / RECORD_NAME).is_file() else None
-            if kept is None or not kept.complete:
+            record = (
+                load_reports(folder)[0] if resume and (folder / RECORD_NAME).is_file() else None
+            )
+            if record is None or not record.complete:
                 execute(cell, folder, options)
-                kept = load_reports(folder)[0]
-            reports[cell] = kept
+                record = load_reports(folder)[0]
+            reports[cell] = record
         except DataError as error:
             failed[cell.name] = error.got or error.what
         done(cell.name)
@@ -170,7 +172,9 @@ def run_matrix(
         )
     device = next(iter(reports.values())).device
     report = MatrixReport(
-        rows=mark_front([row for cell, found in reports.items() for row in _rows(cell, found)]),
+        rows=mark_front(
+            [row for cell, cell_report in reports.items() for row in _rows(cell, cell_report)]
+        ),
         failed=failed,
         device=f"{device.board or device.cpu or device.architecture}, {device.usable_cores} cores",
         header=make_header(),
@@ -182,7 +186,7 @@ def run_matrix(
 def mark_front(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
     """Mark the rows on the Pareto front of Dice against CPU time, including ties."""
 
-    def beaten(row: MatrixRow) -> bool:
+    def is_dominated(row: MatrixRow) -> bool:
         assert row.dice is not None
         return any(
             other.valid
@@ -195,7 +199,9 @@ def mark_front(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
         )
 
     return [
-        msgspec.structs.replace(row, front=row.valid and row.dice is not None and not beaten(row))
+        msgspec.structs.replace(
+            row, front=row.valid and row.dice is not None and not is_dominated(row)
+        )
         for row in rows
     ]
 

@@ -29,7 +29,9 @@ def report_page(report: BenchReport) -> str:
         kinds=charts.KINDS,
         waterfalls=[charts.waterfall(load) for load in report.loads],
         distribution=charts.distribution(report.loads),
-        series={name: drawn for name in _SERIES if (drawn := charts.series(report.loads, name))},
+        series={
+            name: drawings for name in _SERIES if (drawings := charts.series(report.loads, name))
+        },
         roofline=charts.roofline(report),
         parity=parity_view(report.parity),
     )

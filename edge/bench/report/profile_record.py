@@ -81,5 +81,5 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     def peak(self, engine: str, precision: str) -> float | None:
         """Return 10^9 operations per second of an engine in a precision; None if not measured."""
-        found = (row for row in self.peaks if (row.engine, row.precision) == (engine, precision))
-        return next((row.giga_operations_per_second for row in found), None)
+        matching = (row for row in self.peaks if (row.engine, row.precision) == (engine, precision))
+        return next((row.giga_operations_per_second for row in matching), None)

@@ -55,13 +55,13 @@ def quantile_draws(
     order = np.argsort(values, kind="stable")
     values, owner = values[order], owner[order]
     generator = np.random.default_rng(seed)
-    found = np.empty((RESAMPLES, len(p)))
-    for row in found:
-        drawn = generator.integers(len(blocks), size=len(blocks))
+    draws = np.empty((RESAMPLES, len(p)))
+    for row in draws:
+        picks = generator.integers(len(blocks), size=len(blocks))
         # Weight each sample by the draws of its block, so that nothing is sorted again.
-        reached = np.cumsum(np.bincount(drawn, minlength=len(blocks))[owner])
+        reached = np.cumsum(np.bincount(picks, minlength=len(blocks))[owner])
         row[:] = values[np.searchsorted(reached, np.ceil(np.multiply(p, reached[-1])))]
-    return found
+    return draws
 
 
 def interval(draws: NDArray[np.float64]) -> tuple[float, float]:

@@ -14,11 +14,11 @@ SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 
 def schema() -> bytes:
     """Return the schema (JSON Schema 2020-12) as indented JSON."""
-    found = {
+    document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **msgspec.json.schema(BenchReport),
     }
-    return json_text(found)
+    return json_text(document)
 
 
 if __name__ == "__main__":

@@ -82,19 +82,19 @@ _SHARED = set(BenchReport.__struct_fields__)
 
 def _loads(lines: Sequence[Line]) -> list[tuple[Begin, list[Second]]]:
     """Group each load's beginning with its seconds; leave out loads without seconds."""
-    found: list[tuple[Begin, list[Second]]] = []
+    loads: list[tuple[Begin, list[Second]]] = []
     for line in lines:
         if isinstance(line, Begin):
-            found.append((line, []))
-        elif isinstance(line, Second) and found:
-            found[-1][1].append(line)
-    return [(begin, seconds) for begin, seconds in found if seconds]
+            loads.append((line, []))
+        elif isinstance(line, Second) and loads:
+            loads[-1][1].append(line)
+    return [(begin, seconds) for begin, seconds in loads if seconds]
 
 
 def _load_report(begin: Begin, seconds: Sequence[Second], wraps: Mapping[str, int]) -> LoadReport:
-    whole = [np.array(second.whole_ns()) / 1e6 for second in seconds]
-    samples = np.concatenate(whole).tolist()
-    counts = [block.size for block in whole]
+    blocks = [np.array(second.whole_ns()) / 1e6 for second in seconds]
+    samples = np.concatenate(blocks).tolist()
+    counts = [block.size for block in blocks]
     last = seconds[-1]
     verdict = judge(begin.machine.snapshot, last.machine.snapshot)
     elapsed = last.at_ns / 1e9
@@ -129,8 +129,8 @@ def _load_report(begin: Begin, seconds: Sequence[Second], wraps: Mapping[str, in
         rss_growth_kib_per_frame=growth,
         energy_mj_per_frame=None if energy is None else 1e3 * energy[1] / len(samples),
         energy_source=None if energy is None else energy[0],
-        retention=_retention(seconds, whole),
-        series=_series(begin, seconds, whole, wraps),
+        retention=_retention(seconds, blocks),
+        series=_series(begin, seconds, blocks, wraps),
         samples_us=[round(1e3 * value, 1) for value in samples],
     )
 
@@ -153,29 +153,29 @@ def _intervals(
         for name, p in percentiles.PERCENTILES.items()
         if len(samples) >= percentiles.min_samples(p)
     ]
-    found: dict[str, tuple[float, float] | None] = dict.fromkeys(percentiles.PERCENTILES)
+    intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(percentiles.PERCENTILES)
     if blocks and names:
         draws = quantile_draws(blocks, [percentiles.PERCENTILES[name] for name in names])
-        found |= {name: interval(column) for name, column in zip(names, draws.T, strict=True)}
-    return found
+        intervals |= {name: interval(column) for name, column in zip(names, draws.T, strict=True)}
+    return intervals
 
 
-def _retention(seconds: Sequence[Second], whole: Sequence[np.ndarray]) -> float | None:
+def _retention(seconds: Sequence[Second], blocks: Sequence[np.ndarray]) -> float | None:
     """Return p50 of the last minute over that of the first; None if the minutes overlap."""
     total = seconds[-1].at_ns
     if total < 2 * _RETENTION_NS:
         return None
-    pairs = list(zip(seconds, whole, strict=True))
+    pairs = list(zip(seconds, blocks, strict=True))
     first = [block for second, block in pairs if second.at_ns <= _RETENTION_NS]
     last = [block for second, block in pairs if second.at_ns > total - _RETENTION_NS]
     return float(np.median(np.concatenate(last)) / np.median(np.concatenate(first)))
 
 
 def _series(
-    begin: Begin, seconds: Sequence[Second], whole: Sequence[np.ndarray], wraps: Mapping[str, int]
+    begin: Begin, seconds: Sequence[Second], blocks: Sequence[np.ndarray], wraps: Mapping[str, int]
 ) -> list[Moment]:
     rows, before = [], begin.machine
-    for second, block in zip(seconds, whole, strict=True):
+    for second, block in zip(seconds, blocks, strict=True):
         reading = second.machine.reading
         spent = _energy([before, second.machine], wraps, 0.0)
         took = second.machine.snapshot.at_s - before.snapshot.at_s
@@ -205,11 +205,11 @@ def _energy(
     for before, after in pairwise(looks):
         for name, value in energy_between(before.reading, after.reading, dict(wraps)).items():
             joules[name] = joules.get(name, 0.0) + value
-    for wanted in (_BOARD_METERS, _PACKAGE_METERS):
-        chosen = {name: value for name, value in joules.items() if name.startswith(wanted)}
+    for meters in (_BOARD_METERS, _PACKAGE_METERS):
+        chosen = {name: value for name, value in joules.items() if name.startswith(meters)}
         if chosen:
             return "RAPL " + " + ".join(chosen), sum(chosen.values())
-    powers = [found for look in looks if (found := board_power(look.reading))]
+    powers = [power for look in looks if (power := board_power(look.reading))]
     if powers and seconds:
         return powers[-1][0], statistics.fmean(watts for _, watts in powers) * seconds
     return None

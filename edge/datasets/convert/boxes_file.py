@@ -64,12 +64,12 @@ def read_boxes(path: Path, content: Any, finder: ImageFinder, part: str = "") ->
         raise DataError(
             f"{path} is not a list of boxes", expected=f"{BOXES} as written", got=str(error)
         ) from error
-    found = []
+    drawings = []
     for picture in pictures:
         shapes: list[Polygon | Pixels | Box] = [
             box(path, row.label, row.x, row.y, row.x + row.width, row.y + row.height)
             for row in picture.boxes
         ]
         image = finder.find(picture.image, path, near=path.parent)
-        found.append(Drawing(image, path, shapes, part, (picture.width, picture.height)))
-    return found
+        drawings.append(Drawing(image, path, shapes, part, (picture.width, picture.height)))
+    return drawings

@@ -138,10 +138,10 @@ def read_annotated(item: Drawing, data: bytes) -> ImageU8:
         )
     image = decode_rgb(item.image, data)
     height, width = image.shape[:2]
-    wanted = {item.size} if item.size else set()
-    wanted |= {(s.inside.shape[1], s.inside.shape[0]) for s in item.shapes if isinstance(s, Pixels)}
-    if wanted - {(width, height)}:
-        other = next(iter(wanted - {(width, height)}))
+    sizes = {item.size} if item.size else set()
+    sizes |= {(s.inside.shape[1], s.inside.shape[0]) for s in item.shapes if isinstance(s, Pixels)}
+    if sizes - {(width, height)}:
+        other = next(iter(sizes - {(width, height)}))
         raise DataError(
             f"{item.image} is not the picture that {item.source} annotates",
             expected=f"{other[0]}x{other[1]} pixels",
@@ -208,11 +208,11 @@ class ImageFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._named: dict[str, list[Path]] = {}
+        self._by_name: dict[str, list[Path]] = {}
         self._stems: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                self._named.setdefault(composed(path.name), []).append(path)
+                self._by_name.setdefault(composed(path.name), []).append(path)
                 self._stems.setdefault(composed(path.stem), []).append(path)
 
     def find(self, name: str, source: Path, *, near: Path | None = None) -> Path:
@@ -231,20 +231,20 @@ class ImageFinder:
             if name and (home / name).is_file():
                 return home / name
         parts = composed(name).split("/")
-        found = self._named.get(parts[-1]) or self._stems.get(parts[-1]) or []
+        paths = self._by_name.get(parts[-1]) or self._stems.get(parts[-1]) or []
         for count in range(2, len(parts) + 1):
-            longer = [path for path in found if _ends_with(path, parts[-count:])]
-            found = longer or found
-        if near is not None and len(found) > 1:
-            found = [path for path in found if near in path.parents] or found
-        if len(found) != 1:
+            longer = [path for path in paths if _ends_with(path, parts[-count:])]
+            paths = longer or paths
+        if near is not None and len(paths) > 1:
+            paths = [path for path in paths if near in path.parents] or paths
+        if len(paths) != 1:
             raise DataError(
-                f"{source} names a picture that {'is not there' if not found else 'is not unique'}",
+                f"{source} names a picture that {'is not there' if not paths else 'is not unique'}",
                 expected=f"one file {name} in {self.root}",
-                got=", ".join(map(str, found[:3])) or "none",
+                got=", ".join(map(str, paths[:3])) or "none",
                 hint="give the folder of the pictures",
             )
-        return found[0]
+        return paths[0]
 
 
 def _ends_with(path: Path, parts: Sequence[str]) -> bool:

@@ -39,12 +39,12 @@ def read_annotations(source: Path, images: Path | None = None) -> tuple[str, lis
     if not source.exists():
         raise DataError(f"{source} does not exist", expected=FORMATS)
     if source.is_file():
-        name, found = _read_file(source, ImageFinder(images or source.parent), "")
+        name, drawings = _read_file(source, ImageFinder(images or source.parent), "")
     else:
-        name, found = _read_folder(source, images)
-    if not found:
+        name, drawings = _read_folder(source, images)
+    if not drawings:
         raise DataError(f"{source} holds no annotated picture", expected=FORMATS)
-    return name, [item._replace(part=_part(item.part)) for item in found]
+    return name, [item._replace(part=_part(item.part)) for item in drawings]
 
 
 def _read_folder(source: Path, images: Path | None) -> tuple[str, list[Drawing]]:
@@ -71,7 +71,7 @@ def _read_folder(source: Path, images: Path | None) -> tuple[str, list[Drawing]]
             expected="one kind, or the file of one",
             got=", ".join(names),
         )
-    return names[0] if names else "", [item for _, found in read for item in found]
+    return names[0] if names else "", [item for _, drawings in read for item in drawings]
 
 
 def _read_file(path: Path, finder: ImageFinder, part: str) -> tuple[str, list[Drawing]]:
@@ -80,8 +80,8 @@ def _read_file(path: Path, finder: ImageFinder, part: str) -> tuple[str, list[Dr
         return "CSV", [item._replace(part=part) for item in read_csv(path, finder)]
     if suffix == ".xml":
         if parse_xml(path).tag == "annotations":
-            found = read_cvat(path, finder)
-            return "CVAT", [item._replace(part=item.part or part) for item in found]
+            drawings = read_cvat(path, finder)
+            return "CVAT", [item._replace(part=item.part or part) for item in drawings]
         return "Pascal VOC", read_voc([path], finder, None)
     if suffix == ".json":
         content = read_json(path)

@@ -50,7 +50,7 @@ def read_kvasir(path: Path, content: Any, finder: ImageFinder) -> list[Drawing]:
     Raises:
         DataError: An entry cannot be read, or a picture is missing.
     """
-    found = []
+    drawings = []
     for name, item in content.items():
         shapes: list[Polygon | Pixels | Box] = []
         if not isinstance(item["bbox"], list):
@@ -62,8 +62,8 @@ def read_kvasir(path: Path, content: Any, finder: ImageFinder) -> list[Drawing]:
                 raise DataError(f"{path}: a box of {name} lacks {error}") from error
             shapes.append(box(path, str(entry.get("label", "")), *edges))
         size = (int(item["width"]), int(item["height"])) if item.get("width") else None
-        found.append(Drawing(finder.find(name, path), path, shapes, size=size))
-    return found
+        drawings.append(Drawing(finder.find(name, path), path, shapes, size=size))
+    return drawings
 
 
 def read_csv(path: Path, finder: ImageFinder) -> list[Drawing]:
@@ -100,8 +100,8 @@ def read_csv(path: Path, finder: ImageFinder) -> list[Drawing]:
         picture = finder.find((row[image] or "").strip(), where)
         label = (row[names[_label]] or "") if (_label := _key(names, LABEL_COLUMNS)) else ""
         if mask and (row[mask] or "").strip():
-            drawn = finder.find(row[mask].strip(), where)
-            shapes[picture].append(Pixels(label, read_mask(drawn)))
+            mask_path = finder.find(row[mask].strip(), where)
+            shapes[picture].append(Pixels(label, read_mask(mask_path)))
         elif runs:
             size = read_image(picture).shape
             text = (row[runs] or "").strip()
@@ -113,15 +113,15 @@ def read_csv(path: Path, finder: ImageFinder) -> list[Drawing]:
             shapes[picture].append(box(where, label, *values))
         else:
             shapes[picture] += []
-    return [Drawing(picture, path, drawn) for picture, drawn in shapes.items()]
+    return [Drawing(picture, path, pixels) for picture, pixels in shapes.items()]
 
 
-def _key(names: dict[str, Any], known: tuple[str, ...]) -> str | None:
-    return next((name for name in known if name in names), None)
+def _key(names: dict[str, Any], candidates: tuple[str, ...]) -> str | None:
+    return next((name for name in candidates if name in names), None)
 
 
-def _column(names: dict[str, Any], known: tuple[str, ...]) -> Any:
-    key = _key(names, known)
+def _column(names: dict[str, Any], candidates: tuple[str, ...]) -> Any:
+    key = _key(names, candidates)
     return None if key is None else names[key]
 
 

@@ -44,7 +44,7 @@ def read_labelme(files: Sequence[Path], finder: ImageFinder) -> list[Drawing]:
     Raises:
         DataError: A file or shape cannot be read, or a picture is missing.
     """
-    found = []
+    drawings = []
     for path in files:
         content = read_json(path)
         image = finder.find(str(content.get("imagePath") or path.stem), path, near=path.parent)
@@ -53,8 +53,8 @@ def read_labelme(files: Sequence[Path], finder: ImageFinder) -> list[Drawing]:
         ]
         width, height = content.get("imageWidth"), content.get("imageHeight")
         size = (int(width), int(height)) if width and height else None
-        found.append(Drawing(image, path, shapes, size=size))
-    return found
+        drawings.append(Drawing(image, path, shapes, size=size))
+    return drawings
 
 
 def _labelme_shape(path: Path, shape: Any) -> Polygon | Box:
@@ -157,20 +157,22 @@ def read_voc(files: Sequence[Path], finder: ImageFinder, masks: Path | None) -> 
     Raises:
         DataError: A file cannot be read, or a picture is missing.
     """
-    found = []
+    drawings = []
     for path in files:
         root = parse_xml(path)
         image = finder.find(root.findtext("filename") or path.stem, path)
         mask = None if masks is None else masks / f"{path.stem}.png"
         if mask is not None and mask.is_file():
-            found.append(Drawing(image, mask, [Pixels("", _voc_mask(mask))], size=_voc_size(root)))
+            drawings.append(
+                Drawing(image, mask, [Pixels("", _voc_mask(mask))], size=_voc_size(root))
+            )
             continue
         shapes: list[Polygon | Pixels | Box] = []
         for item in root.iter("object"):
             edges = (item.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
             shapes.append(box(path, item.findtext("name") or "", *edges))
-        found.append(Drawing(image, path, shapes, size=_voc_size(root)))
-    return found
+        drawings.append(Drawing(image, path, shapes, size=_voc_size(root)))
+    return drawings
 
 
 def _voc_size(root: ET.Element) -> tuple[int, int] | None:

@@ -124,8 +124,8 @@ def _need_masks(drawings: Sequence[Drawing]) -> bool:
     return not boxed
 
 
-def _refuse_lost(item: Drawing, drawn: bool) -> None:
-    if item.shapes and not drawn and not _are_empty(item.shapes):
+def _refuse_lost(item: Drawing, has_mask: bool) -> None:
+    if item.shapes and not has_mask and not _are_empty(item.shapes):
         raise DataError(
             f"{item.source}: the shapes on {item.image.name} lie outside of it",
             expected="x and y in pixels of the picture",

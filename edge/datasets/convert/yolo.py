@@ -38,7 +38,7 @@ def read_yolo(root: Path) -> list[Drawing]:
         DataError: A label has no picture, or a line cannot be read.
     """
     names = _class_names(root)
-    found = []
+    drawings = []
     for part, images, labels in yolo_folders(root):
         pictures = {
             composed(path.stem): path
@@ -57,8 +57,8 @@ def read_yolo(root: Path) -> list[Drawing]:
             raise DataError(f"{labels} holds no labels", expected="a text file for each picture")
         for stem, image in pictures.items():
             shapes = _read_lines(files[stem], image, names) if stem in files else []
-            found.append(Drawing(image, files.get(stem, image), shapes, part))
-    return found
+            drawings.append(Drawing(image, files.get(stem, image), shapes, part))
+    return drawings
 
 
 def _read_lines(path: Path, image: Path, names: dict[int, str]) -> list[Polygon | Pixels | Box]:

@@ -59,8 +59,8 @@ def render(seed: int, *, size: tuple[int, int] = SIZE, polyp: bool | None = None
     _check_size(size)
     rng = np.random.default_rng(seed)
     scene = draw_scene(rng)
-    wanted = rng.random() < 0.8
-    if polyp if polyp is not None else wanted:
+    has_polyp = rng.random() < 0.8
+    if polyp if polyp is not None else has_polyp:
         return _with_polyp(scene, size, rng)
     return PhantomFrame(*paint(scene, Pose(), (), size, rng))
 
@@ -226,12 +226,12 @@ def _with_polyp(scene: Scene, size: tuple[int, int], rng: Generator) -> PhantomF
     polyp = replace(polyp, x=float(x), y=float(y))
     while True:
         frame = PhantomFrame(*paint(scene, Pose(), (polyp,), size, rng))
-        seen = float(frame.mask.mean())
-        if MIN_SHARE <= seen <= MAX_SHARE:
+        area = float(frame.mask.mean())
+        if MIN_SHARE <= area <= MAX_SHARE:
             return frame
         # The polyp is cut off by the field of view or too large: move it toward the center and
         # toward the drawn size.
-        grow = np.clip(np.sqrt(share / max(seen, share / 4)), 0.7, 1.3)
+        grow = np.clip(np.sqrt(share / max(area, share / 4)), 0.7, 1.3)
         polyp = replace(polyp, x=0.7 * polyp.x, y=0.7 * polyp.y, radius=polyp.radius * float(grow))
 
 

@@ -61,8 +61,8 @@ def box_figures(
     """
     scores: list[float] = []
     hits: list[bool] = []
-    for found, boxes in zip(proposed, true, strict=True):
-        for score, hit in _hits(found, boxes):
+    for proposals, boxes in zip(proposed, true, strict=True):
+        for score, hit in _hits(proposals, boxes):
             scores.append(score)
             hits.append(hit)
     count, right = sum(len(boxes) for boxes in true), sum(hits)
@@ -109,10 +109,10 @@ def box_iou(one: Box, other: Box) -> float:
     return edge_iou((x, y, x + width, y + height), (u, v, u + across, v + down))
 
 
-def _hits(found: Sequence[Proposal], boxes: Sequence[Box]) -> list[tuple[float, bool]]:
+def _hits(proposals: Sequence[Proposal], boxes: Sequence[Box]) -> list[tuple[float, bool]]:
     free = set(range(len(boxes)))
     judged = []
-    for proposal in sorted(found, key=lambda item: -item.score):
+    for proposal in sorted(proposals, key=lambda item: -item.score):
         best = max(free, key=lambda index: box_iou(proposal.box, boxes[index]), default=None)
         hit = best is not None and box_iou(proposal.box, boxes[best]) >= MATCH_IOU
         if hit and best is not None:

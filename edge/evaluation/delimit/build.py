@@ -144,10 +144,10 @@ def open_head(source: str, opening: Opening) -> Detector:
             expected="a bundle of a student with detection=true",
             hint=f"student:{source} takes boxes from the mask instead",
         )
-    opened = open_score(bundle, opening.engine, opening.threads, opening.precision, whole=True)
+    opened = open_score(bundle, opening.engine, opening.threads, opening.precision, all_planes=True)
     score = opening.stack.enter_context(opened)
-    output, given = bundle.manifest.output, bundle.manifest.input
-    return HeadDetector(Scorer(score, output.point, given.field_of_view))
+    output, input_spec = bundle.manifest.output, bundle.manifest.input
+    return HeadDetector(Scorer(score, output.point, input_spec.field_of_view))
 
 
 def _prompted(reference: str) -> Callable[[Spec, Opening], Any]:

@@ -114,9 +114,9 @@ def judge_frame(
         proposals: The detector's boxes.
     """
     union = np.logical_or.reduce([np.zeros_like(true), *masks])
-    found = _Objects(_components(union), union)
+    objects = _Objects(_components(union), union)
     polyps = polyp_masks(true)
-    matched = _match(polyps, found.pieces)
+    matched = _match(polyps, objects.pieces)
     dice, iou = dice_iou(union, true) or (None, None)
     return FrameOutcome(
         name=name,
@@ -132,22 +132,22 @@ def judge_frame(
             )
             for index, polyp in enumerate(polyps)
         ],
-        objects=len(found.pieces),
+        objects=len(objects.pieces),
         proposals=len(proposals),
     )
 
 
-def split_loss(found: MaskBool, true: MaskBool) -> Loss:
+def split_loss(predicted: MaskBool, true: MaskBool) -> Loss:
     """Split 1 - Dice into its causes.
 
     Args:
-        found: (H, W) bool.
+        predicted: (H, W) bool.
         true: (H, W) bool, not empty.
     """
-    total = int(found.sum()) + int(true.sum())
-    missed = _unmet(true, found)
-    false = _unmet(found, true)
-    wrong = int((found ^ true).sum())
+    total = int(predicted.sum()) + int(true.sum())
+    missed = _unmet(true, predicted)
+    false = _unmet(predicted, true)
+    wrong = int((predicted ^ true).sum())
     return Loss(missed=missed / total, false=false / total, drawn=(wrong - missed - false) / total)
 
 

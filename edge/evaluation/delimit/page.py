@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 CAUSES = {"missed": "missed polyps", "false": "false objects", "drawn": "badly drawn"}
 """Field of `Loss` -> heading."""
-_KEPT = 4
+_MAX_ENTRIES = 4
 _BOX = (255, 255, 255)
 _COLORS = {"missed": "#c1440e", "false": "#b06f00", "drawn": "#0b79b0"}
 
 
-class Shown(NamedTuple):
+class WorstFrame(NamedTuple):
     """A frame on the page: its figures, and the drawing as a data URL."""
 
     row: FrameOutcome
@@ -37,7 +37,9 @@ class CauseGallery:
     """Collects the frames with the largest loss by each cause; pass `add` as `seen`."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, list[tuple[float, int, Shown]]] = {cause: [] for cause in CAUSES}
+        self._entries: dict[str, list[tuple[float, int, WorstFrame]]] = {
+            cause: [] for cause in CAUSES
+        }
         self._count = 0
 
     def add(
@@ -45,7 +47,7 @@ class CauseGallery:
         row: FrameOutcome,
         image: ImageU8,
         true: MaskBool,
-        found: MaskBool,
+        predicted: MaskBool,
         proposals: Sequence[Proposal],
     ) -> None:
         """Keep the frame if one of its causes is among the largest.
@@ -54,26 +56,26 @@ class CauseGallery:
             row: Figures of the frame.
             image: (H, W, 3) uint8 RGB.
             true: (H, W) bool.
-            found: (H, W) bool.
+            predicted: (H, W) bool.
             proposals: The detector's boxes.
         """
         self._count += 1
         places = []
-        for cause, kept in self._kept.items():
+        for cause, entries in self._entries.items():
             size = _size(row, cause)
-            if size > 0 and (len(kept) < _KEPT or -size < kept[-1][0]):
-                places.append((kept, -size))
+            if size > 0 and (len(entries) < _MAX_ENTRIES or -size < entries[-1][0]):
+                places.append((entries, -size))
         if not places:
             return
         small = fit_width(_with_boxes(image, proposals))
-        shown = Shown(row, jpeg_url(outlined(small, true, found)))
-        for kept, rank in places:
-            insort(kept, (rank, self._count, shown), key=lambda item: item[:2])
-            del kept[_KEPT:]
+        picture = WorstFrame(row, jpeg_url(outlined(small, true, predicted)))
+        for entries, rank in places:
+            insort(entries, (rank, self._count, picture), key=lambda item: item[:2])
+            del entries[_MAX_ENTRIES:]
 
-    def frames(self, cause: str) -> list[Shown]:
+    def frames(self, cause: str) -> list[WorstFrame]:
         """Return the frames of one of `CAUSES`, the largest loss first."""
-        return [shown for _, _, shown in self._kept[cause]]
+        return [picture for _, _, picture in self._entries[cause]]
 
 
 def delimit_page(report: DelimitReport, gallery: CauseGallery, *, data: str) -> str:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from edge.evaluation.delimit.base import Delineator, Detector, Proposal
     from edge.frame import Box, ImageU8, MaskBool
 
-    Seen = Callable[[FrameOutcome, ImageU8, MaskBool, MaskBool, Sequence[Proposal]], None]
+    OutcomeCallback = Callable[
+        [FrameOutcome, ImageU8, MaskBool, MaskBool, Sequence[Proposal]], None
+    ]
 
 
 class SizeOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +105,7 @@ def evaluate_delimit(
     clean: Sequence[CleanFrame] = (),
     dataset: str = "given",
     done: Callable[[str], None] | None = None,
-    seen: Seen | None = None,
+    on_frame: OutcomeCallback | None = None,
 ) -> DelimitReport:
     """Detect on every frame, draw a mask for each box, and compare with the true masks.
 
@@ -115,7 +117,7 @@ def evaluate_delimit(
         clean: Further frames without a polyp.
         dataset: Data set of pairs whose name does not begin with one.
         done: Called with the name of each frame after it was judged.
-        seen: Called with the figures, the image, the true mask, the found mask and the boxes.
+        on_frame: Called with the figures, the image, the true mask, the found mask and the boxes.
 
     Raises:
         DataError: A frame cannot be used, there are none, or a delineator gives masks of another
@@ -125,20 +127,22 @@ def evaluate_delimit(
     proposed: list[list[Proposal]] = []
     boxes: list[list[Box]] = []
     for name, home, image, true in _frames(pairs, clean, dataset):
-        found = detector.detect(image, true)
-        masks = delineator.delineate(image, found, true) if found else []
-        if len(masks) != len(found) or any(mask.shape != true.shape for mask in masks):
+        proposals = detector.detect(image, true)
+        masks = delineator.delineate(image, proposals, true) if proposals else []
+        if len(masks) != len(proposals) or any(mask.shape != true.shape for mask in masks):
             raise DataError(
                 f"the delineator {names[1]} does not fit frame {name}",
-                expected=f"a mask of {true.shape} for each of {len(found)} boxes",
+                expected=f"a mask of {true.shape} for each of {len(proposals)} boxes",
                 got=", ".join(str(mask.shape) for mask in masks) or "no mask",
             )
-        row = judge_frame(name, home, masks, true, found)
+        row = judge_frame(name, home, masks, true, proposals)
         rows.append(row)
-        proposed.append(found)
+        proposed.append(proposals)
         boxes.append([mask_box(polyp) for polyp in polyp_masks(true)])
-        if seen:
-            seen(row, image, true, np.logical_or.reduce([np.zeros_like(true), *masks]), found)
+        if on_frame:
+            on_frame(
+                row, image, true, np.logical_or.reduce([np.zeros_like(true), *masks]), proposals
+            )
         if done:
             done(name)
     files = [path for pair in pairs for path in (pair.image, pair.mask)]
@@ -192,10 +196,10 @@ def _has_size(name: str, area: float) -> bool:
     return size_of(area) == name
 
 
-def _outcome(rows: Sequence[FrameOutcome], held: Callable[[float], bool]) -> SizeOutcome:
-    """Figures of the polyps and of the frames whose areas `held` selects."""
-    polyps = [polyp for row in rows for polyp in row.polyps if held(polyp.area)]
-    frames = [row for row in rows if row.dice is not None and held(row.area_true)]
+def _outcome(rows: Sequence[FrameOutcome], belongs: Callable[[float], bool]) -> SizeOutcome:
+    """Figures of the polyps and of the frames whose areas `belongs` selects."""
+    polyps = [polyp for row in rows for polyp in row.polyps if belongs(polyp.area)]
+    frames = [row for row in rows if row.dice is not None and belongs(row.area_true)]
     missed = sum(not polyp.met for polyp in polyps)
     losses = [row.loss for row in frames if row.loss is not None]
     return SizeOutcome(

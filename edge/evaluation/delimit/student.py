@@ -50,11 +50,13 @@ class StudentDetector:
         size = (image.shape[0], image.shape[1])
         part = seen_part(image, self._student.rule)
         scores = to_units(self._student.score(cut(image, part)))
-        found = regions(scores, size, self._student.point, part=part)
-        boxes = [(x, y, x + width, y + height) for x, y, width, height in (r.box for r in found)]
+        found_regions = regions(scores, size, self._student.point, part=part)
+        boxes = [
+            (x, y, x + width, y + height) for x, y, width, height in (r.box for r in found_regions)
+        ]
         return [
             Proposal(clip_box(edges, size), region.score)
-            for edges, region in zip(boxes, found, strict=True)
+            for edges, region in zip(boxes, found_regions, strict=True)
         ]
 
 
@@ -74,8 +76,8 @@ class HeadDetector:
         height, width = image.shape[:2]
         part = seen_part(image, self._student.rule)
         scores = to_units(self._student.score(cut(image, part)))
-        found = box_regions(scores, part or (0, 0, width, height))
-        return [Proposal(region.box, region.score) for region in found]
+        found_regions = box_regions(scores, part or (0, 0, width, height))
+        return [Proposal(region.box, region.score) for region in found_regions]
 
 
 class StudentDelineator:
@@ -106,8 +108,8 @@ class StudentDelineator:
         share = point.min_region * width * height / (across * down)
         point = point._replace(min_region=min(share, 1.0))
         scores = to_units(self._student.score(np.ascontiguousarray(cut(image, crop))))
-        found = regions(scores, (down, across), point)
-        labels = region_labels(scores, found, (down, across), point.threshold)
+        found_regions = regions(scores, (down, across), point)
+        labels = region_labels(scores, found_regions, (down, across), point.threshold)
         left, top, wide, high = box
         inside = labels[
             max(top - y, 0) : max(top - y + high, 0), max(left - x, 0) : max(left - x + wide, 0)

@@ -50,20 +50,20 @@ def command(
     from edge.bench.measure.glass import measure_glass
     from edge.sources.open import open_source
 
-    shown, seen = open_display(display)
-    if (seen is None) == (source is None):
+    screen, eye = open_display(display)
+    if (eye is None) == (source is None):
         raise UsageError(
             "exactly one camera is needed, and loopback has its own",
             expected="--source S, except with --display loopback",
             got=f"--display {display}" + (f" --source {source}" if source else ""),
         )
-    camera = seen if seen is not None else open_source(source or "")
+    camera = eye if eye is not None else open_source(source or "")
     if not camera.live:
         raise UsageError(
             f"{source} is not live", expected="a camera", hint="--source v4l2:/dev/video0"
         )
     with console.progress(pulses, "pulses") as bar:
-        report = measure_glass(shown, camera, pulses=pulses, seed=seed, done=bar.update)
+        report = measure_glass(screen, camera, pulses=pulses, seed=seed, done=bar.update)
     console.say(
         f"{report.display} seen by {report.source}: {report.pulses} pulses, {report.lost} lost"
     )

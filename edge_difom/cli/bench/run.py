@@ -131,7 +131,7 @@ def command(
     profile = read_profile(profile_path) if profile_path else None
     opened = open_sinks(sinks, force=force)
     bundle = Bundle.open(bundle_path)
-    pairs, named = _pairs(data)
+    pairs, data_name = _pairs(data)
     folder = _prepare(out or _default_folder(bundle.manifest.name, engine), force=force)
     counted = soak * 60 if soak else seconds
     measured = BenchOptions(
@@ -142,7 +142,7 @@ def command(
         loads=loads,
         seconds=counted,
         soak=soak is not None,
-        data=named,
+        data=data_name,
         command=_command_line(click.get_current_context()),
     )
     with ExitStack() as stack:
@@ -183,12 +183,12 @@ def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:
     """A callback that shows the measured seconds as progress."""
     total = max(int(seconds), 1)
     progress = stack.enter_context(console.progress(total, "seconds measured"))
-    shown = 0
+    last = 0
 
     def on_second(_: Second) -> None:
-        nonlocal shown
-        if shown < total:
-            shown += 1
+        nonlocal last
+        if last < total:
+            last += 1
             progress.update()
 
     return on_second
@@ -237,10 +237,10 @@ def _command_line(context: click.Context) -> str:
     words = ["edge-difom", "bench", "run"]
     for parameter in context.command.params:
         name = parameter.name or ""
-        given = context.get_parameter_source(name)
+        origin = context.get_parameter_source(name)
         if (
-            given is None
-            or given.name == "DEFAULT"
+            origin is None
+            or origin.name == "DEFAULT"
             or name in (*("out", "json_path", "force", "require_valid"),)
         ):
             continue

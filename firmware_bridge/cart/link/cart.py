@@ -125,27 +125,27 @@ class ThreadedCart:
             self._events.extend(events)
 
     def _run(self) -> None:
-        wait_s, told = _BACKOFF_S[0], self._first is None
+        wait_s, warned = _BACKOFF_S[0], self._first is None
         transport, self._first = self._first, None
         while not self._stop.is_set():
             if transport is None:
                 try:
                     transport = self.connector.open()
                 except OSError as error:
-                    if not told:
-                        told = True
+                    if not warned:
+                        warned = True
                         self._report([CartEvent("link-down", f"{error}; looking for it")])
                     self._stop.wait(wait_s)
                     wait_s = min(2 * wait_s, _BACKOFF_S[1])
                     continue
-            told = False
+            warned = False
             try:
                 wait_s = self._talk(transport, wait_s)
-                self._say_farewell(transport)
+                self._send_farewell(transport)
             except OSError as error:
-                told = self._session.up
+                warned = self._session.up
                 self._session.disconnect(f"{error}; looking for it")
-                self._report(list(self._session.take_reported()))
+                self._report(list(self._session.pop_reports()))
             finally:
                 transport.close()
                 transport = None
@@ -163,9 +163,9 @@ class ThreadedCart:
         session, unsent = self._session, b""
         session.connect(self._now_ms())
         while not self._stop.is_set():
-            wanted = [transport.fileno()] if unsent else []
+            writable = [transport.fileno()] if unsent else []
             readable, _, _ = select.select(
-                [transport.fileno(), self._wake_read], wanted, [], _POLL_S
+                [transport.fileno(), self._wake_read], writable, [], _POLL_S
             )
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
@@ -180,10 +180,10 @@ class ThreadedCart:
             if unsent:
                 unsent = unsent[transport.write(unsent) :]
             if session.reported:
-                self._report(list(session.take_reported()))
+                self._report(list(session.pop_reports()))
             if session.up:
                 wait_s = _BACKOFF_S[0]
         return wait_s
 
-    def _say_farewell(self, transport: Transport) -> None:
+    def _send_farewell(self, transport: Transport) -> None:
         drain(transport, self._session.farewell(), FAREWELL_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-_KEPT = 2
+_DIFFERENCES = 2
 """Messages that are compared: with a status every 250 ms, those of half a second.
 
 A controller without a crystal runs wrong by some percent, which is 15 ms in that time.
@@ -23,7 +23,7 @@ class ControllerClock:
 
     def __init__(self) -> None:
         self._first = 0
-        self._differences: deque[int] = deque(maxlen=_KEPT)
+        self._differences: deque[int] = deque(maxlen=_DIFFERENCES)
 
     def restart(self) -> None:
         """Forget everything: the controller was started again."""

@@ -122,7 +122,7 @@ class Session:
         """Process bytes from the controller."""
         self._now_ms = now_ms
         for payload in self.deframer.feed(data):
-            self._take_payload(payload)
+            self._handle_payload(payload)
 
     def poll(self, beat: Beat | None, now_ms: int) -> bytes:
         """Return the bytes to send now.
@@ -157,7 +157,7 @@ class Session:
         self._out.clear()
         return out
 
-    def take_reported(self) -> Iterator[CartReport]:
+    def pop_reports(self) -> Iterator[CartReport]:
         """Yield each event once, the oldest first."""
         while self.reported:
             yield self.reported.popleft()
@@ -180,13 +180,13 @@ class Session:
         )
         if beat.mask:
             self._send(m.SetRoute(route=1, lease_ms=ROUTE_LEASE_MS))
-        wanted = LAMPS[state]
+        lamp = LAMPS[state]
         waited = self._lamp_ms is None or now_ms - self._lamp_ms >= LAMP_MS
-        if wanted != self._lamp or (self._lamp_sequence is not None and waited):
-            self._lamp, self._lamp_ms = wanted, now_ms
-            self._lamp_sequence = self._send(m.SetLamp(*wanted))
+        if lamp != self._lamp or (self._lamp_sequence is not None and waited):
+            self._lamp, self._lamp_ms = lamp, now_ms
+            self._lamp_sequence = self._send(m.SetLamp(*lamp))
 
-    def _take_payload(self, payload: bytes) -> None:
+    def _handle_payload(self, payload: bytes) -> None:
         try:
             envelope = m.decode(payload)
         except m.VersionError as error:
@@ -195,24 +195,24 @@ class Session:
             self.refused += 1
         else:
             self._heard_ms = self._now_ms
-            self._take(envelope)
+            self._handle(envelope)
 
-    def _take(self, envelope: m.Envelope) -> None:
+    def _handle(self, envelope: m.Envelope) -> None:
         message = envelope.msg
         if isinstance(message, m.Ack):
-            self._take_ack(message)
+            self._handle_ack(message)
         elif isinstance(message, m.Greeting):
-            self._take_greeting(message)
+            self._handle_greeting(message)
         elif isinstance(message, m.ControllerStatus):
-            self._take_status(message)
+            self._handle_status(message)
         elif isinstance(message, m.InputEvent):
-            self._take_event(envelope.seq, message)
+            self._handle_event(envelope.seq, message)
         elif isinstance(message, m.PowerFail):
-            self._take_power_fail(envelope.seq, message)
+            self._handle_power_fail(envelope.seq, message)
         else:
             self.refused += 1
 
-    def _take_ack(self, ack: m.Ack) -> None:
+    def _handle_ack(self, ack: m.Ack) -> None:
         if ack.ack_seq == self._lamp_sequence and ack.code == m.DONE:
             self._lamp_sequence = None
         if ack.code == m.VERSION:
@@ -235,7 +235,7 @@ class Session:
                 CartEvent("link-up", f"controller {self._greeting.boot_id:08x}, started by {cause}")
             )
 
-    def _take_greeting(self, greeting: m.Greeting) -> None:
+    def _handle_greeting(self, greeting: m.Greeting) -> None:
         if greeting.boot_id != self._boot_id:
             self._boot_id, self._last_event, self._last_power_fail = greeting.boot_id, -1, None
             self._clock.restart()
@@ -244,7 +244,7 @@ class Session:
         self._clock.observe(greeting.clock_ms, self._now_ms)
         self._greeting = greeting
 
-    def _take_status(self, status: m.ControllerStatus) -> None:
+    def _handle_status(self, status: m.ControllerStatus) -> None:
         self.status = status
         self._clock.observe(status.clock_ms, self._now_ms)
         if not self.up:
@@ -255,7 +255,7 @@ class Session:
         if not status.faults:
             self._refusals.clear()
 
-    def _take_event(self, sequence: int, event: m.InputEvent) -> None:
+    def _handle_event(self, sequence: int, event: m.InputEvent) -> None:
         if not self.up:
             return  # the controller sends it again after the greeting
         self._send(m.Ack(ack_seq=sequence, code=m.DONE))
@@ -263,7 +263,7 @@ class Session:
             self._last_event = event.event_id
             self.reported.append(PedalEvent(event.source + 1, bool(event.edge)))
 
-    def _take_power_fail(self, sequence: int, message: m.PowerFail) -> None:
+    def _handle_power_fail(self, sequence: int, message: m.PowerFail) -> None:
         self._send(m.Ack(ack_seq=sequence, code=m.DONE))
         if sequence != self._last_power_fail:
             self._last_power_fail = sequence

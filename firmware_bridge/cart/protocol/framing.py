@@ -62,10 +62,10 @@ class Deframer:
         if not stuffed:
             return None
         try:
-            whole: bytes = b"" if overrun else cobs.decode(stuffed)
+            decoded: bytes = b"" if overrun else cobs.decode(stuffed)
         except cobs.DecodeError:
-            whole = b""
-        payload, crc = whole[:-_CRC_SIZE], whole[-_CRC_SIZE:]
+            decoded = b""
+        payload, crc = decoded[:-_CRC_SIZE], decoded[-_CRC_SIZE:]
         if payload and zlib.crc32(payload) == int.from_bytes(crc, "little"):
             return payload
         self.drops += 1

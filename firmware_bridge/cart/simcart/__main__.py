@@ -83,7 +83,7 @@ class _Terminal:
 
 def _serve(cart: SimCart, link: Path | None, *, quiet: bool, child: bool) -> None:
     terminal: _Terminal | None = None
-    began, told = time.monotonic(), ""
+    began, last_text = time.monotonic(), ""
     typed: int | None = sys.stdin.fileno()
     try:
         while True:
@@ -103,18 +103,18 @@ def _serve(cart: SimCart, link: Path | None, *, quiet: bool, child: bool) -> Non
             now_ms = int((time.monotonic() - began) * 1000)
             out = cart.advance(now_ms)
             cart.receive(data)
-            gone = now_ms < cart.unplugged_until_ms
-            if gone and terminal is not None:
+            unplugged = now_ms < cart.unplugged_until_ms
+            if unplugged and terminal is not None:
                 terminal.close()
                 terminal = None
-            elif not gone and terminal is None:
+            elif not unplugged and terminal is None:
                 terminal = _Terminal(link)
                 click.echo(terminal.name)
                 sys.stdout.flush()
             if terminal is not None and out:
                 _write(terminal.master, out)
             if not quiet:
-                told = _tell(cart, told)
+                last_text = _report_changes(cart, last_text)
     except KeyboardInterrupt:
         return
     finally:
@@ -137,11 +137,11 @@ def _write(descriptor: int, data: bytes) -> None:
         return
 
 
-def _tell(cart: SimCart, told: str) -> str:
+def _report_changes(cart: SimCart, last_text: str) -> str:
     """Report relay and lamp on standard error when they change."""
     relay = "overlay" if cart.controller.contact else "pass-through"
     text = f"relay {relay}, faults {cart.controller.faults:#04x}"
-    if text != told:
+    if text != last_text:
         click.echo(
             f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLORS[cart.controller.lamp]}", err=True
         )

@@ -37,8 +37,8 @@ def library() -> Path:
 
 
 def _cache() -> Path:
-    if named := os.environ.get("EDGE_DIFOM_CACHE"):
-        return Path(named)
+    if folder := os.environ.get("EDGE_DIFOM_CACHE"):
+        return Path(folder)
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:  # a user without a home
@@ -47,18 +47,18 @@ def _cache() -> Path:
 
 
 def _compile(built: Path) -> None:
-    wanted = os.environ.get("CC")
-    compiler = next(filter(None, map(shutil.which, (wanted,) if wanted else _COMPILERS)), None)
+    chosen = os.environ.get("CC")
+    compiler = next(filter(None, map(shutil.which, (chosen,) if chosen else _COMPILERS)), None)
     if compiler is None:
         raise MissingDependencyError(
             "the simulated cart is C code, and there is no compiler to build it",
-            expected=wanted or ", ".join(_COMPILERS),
+            expected=chosen or ", ".join(_COMPILERS),
             got="none on the PATH",
             hint="apt-get install gcc libc6-dev",
         )
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent, prefix=".libcart.") as folder:
-        made = Path(folder) / built.name
+        binary = Path(folder) / built.name
         sources = [str(path) for name in _FOLDERS for path in sorted((FIRMWARE / name).glob("*.c"))]
         options = [
             "-std=c99",
@@ -71,7 +71,7 @@ def _compile(built: Path) -> None:
         ]
         includes = [f"-I{FIRMWARE / name}" for name in _FOLDERS]
         run = subprocess.run(
-            [compiler, *options, *includes, "-o", str(made), *sources],
+            [compiler, *options, *includes, "-o", str(binary), *sources],
             capture_output=True,
             text=True,
             check=False,
@@ -83,4 +83,4 @@ def _compile(built: Path) -> None:
                 got="; ".join(run.stderr.strip().splitlines()[:3]),
                 hint="apt-get install gcc libc6-dev",
             )
-        made.replace(built)
+        binary.replace(built)

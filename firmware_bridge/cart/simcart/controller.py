@@ -99,7 +99,7 @@ class Controller:
         self._library.host_advance(self._state, now_ms & 0xFFFFFFFF)
         self.now_ms = now_ms
 
-    def take(self) -> bytes:
+    def read_output(self) -> bytes:
         """Return the bytes to the host since the last call."""
         length = self._library.host_take(self._state, self._room, _ROOM)
         return self._room.raw[:length]

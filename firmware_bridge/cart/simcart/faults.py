@@ -162,7 +162,7 @@ class SimCart:
             del self._until["power-fail"]
             self.controller.inputs.supply_mv = 12000
         self.controller.advance(now_ms)
-        data, garbage = self.controller.take(), self._garbage
+        data, garbage = self.controller.read_output(), self._garbage
         self._garbage = b""
         if self._holds("cut"):
             return b""

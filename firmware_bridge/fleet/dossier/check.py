@@ -127,10 +127,12 @@ def _anchor(path: Path) -> str:
         document: dict[str, Any] = json.loads(text)
         if signed_by(document, document["signed"], "root"):
             return text
-        got = "metadata without a valid signature of their own root role"
+        reason = "metadata without a valid signature of their own root role"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        got = f"{type(error).__name__}: {error}"
-    raise BundleError(f"{path} cannot be trusted", expected="root metadata of a publisher", got=got)
+        reason = f"{type(error).__name__}: {error}"
+    raise BundleError(
+        f"{path} cannot be trusted", expected="root metadata of a publisher", got=reason
+    )
 
 
 def _roots(store: Store) -> list[str]:
@@ -141,7 +143,7 @@ def _roots(store: Store) -> list[str]:
 def _states(store: Store, record: DossierRecord) -> dict[str, str]:
     present = set(store.names()) - {RECORD}
     states = {}
-    for name, held in sorted(record.files.items()):
+    for name, entry in sorted(record.files.items()):
         if name not in present:
             states[name] = "missing"
             continue
@@ -150,7 +152,7 @@ def _states(store: Store, record: DossierRecord) -> dict[str, str]:
         except BundleError:
             states[name] = "changed"
             continue
-        states[name] = "ok" if sha256(data) == held.sha256 else "changed"
+        states[name] = "ok" if sha256(data) == entry.sha256 else "changed"
         if name == f"bundle/{MANIFEST}" and sha256(data) != record.digest:
             states[name] = "changed"
     return states | dict.fromkeys(sorted(present - record.files.keys()), "unlisted")

@@ -111,7 +111,7 @@ class Evidence:
             "a bill of materials": self.bill,
             "an accuracy gate": self.bundle.manifest.gate,
         }
-        return [name for name, held in kinds.items() if not held]
+        return [name for name, present in kinds.items() if not present]
 
 
 def gather(

@@ -41,20 +41,20 @@ def front_page(evidence: Evidence, created: str) -> FrontPage:
 def verdicts(evidence: Evidence) -> list[Verdict]:
     """Judge each kind of evidence; what was not given is open, never good."""
     gate, verified = evidence.bundle.manifest.gate, evidence.verification
-    found = []
+    rows = []
     if gate is not None:
         rating: dict[str, Rating] = {"passed": "good", "failed": "bad", "undecided": "open"}
         reasons = [*gate.breaches, *gate.undecided]
         if gate.accepted:
             reasons.append(f"accepted: {gate.accepted}")
-        found.append(
+        rows.append(
             Verdict("accuracy gate", gate.verdict, rating[gate.verdict], "; ".join(reasons))
         )
     if verified is not None:
         ran = ", ".join(check.engine for check in verified.engines if check.checked) or "no engine"
         detail = "; ".join(verified.problems) or f"checked: hashes of all files, {ran}"
         word = "verified" if verified.ok else "FAILED"
-        found.append(
+        rows.append(
             Verdict("hashes and golden frames", word, "good" if verified.ok else "bad", detail)
         )
     for path, latency in evidence.latencies:
@@ -62,10 +62,10 @@ def verdicts(evidence: Evidence) -> list[Verdict]:
         if latency.valid and not latency.publishable:
             detail = "valid, but too short or incomplete for publication"
         word = "valid" if latency.valid else "INVALID"
-        found.append(Verdict(f"latency ({path})", word, "good" if latency.valid else "bad", detail))
+        rows.append(Verdict(f"latency ({path})", word, "good" if latency.valid else "bad", detail))
     gaps = [name for name, row in evidence.requirements.requirements.items() if row.gap]
     total = len(evidence.requirements.requirements)
-    found.append(
+    rows.append(
         Verdict(
             "requirements of the software",
             f"{total - len(gaps)} of {total} without a gap",
@@ -73,4 +73,4 @@ def verdicts(evidence: Evidence) -> list[Verdict]:
             f"gaps: {', '.join(gaps)}" if gaps else "",
         )
     )
-    return [*found, *(Verdict(name, "not given", "open") for name in evidence.missing)]
+    return [*rows, *(Verdict(name, "not given", "open") for name in evidence.missing)]

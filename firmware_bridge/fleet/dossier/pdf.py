@@ -67,15 +67,15 @@ def pdf_page(page: FrontPage) -> bytes:
         invariant=1,
     )
     story: list[Any] = [
-        Paragraph(_shown(page.title), title),
-        Paragraph(_shown(page.subtitle), quiet),
-        Paragraph(_shown(page.notice), quiet),
+        Paragraph(_escaped(page.title), title),
+        Paragraph(_escaped(page.subtitle), quiet),
+        Paragraph(_escaped(page.notice), quiet),
         Spacer(1, 6),
         _verdicts(page, width),
     ]
     for section in page.sections:
-        story.append(Paragraph(_shown(section.title), heading))
-        story += [Paragraph(_shown(line), text) for line in section.text]
+        story.append(Paragraph(_escaped(section.title), heading))
+        story += [Paragraph(_escaped(line), text) for line in section.text]
         for table in section.tables:
             if table.rows:
                 story += [_table(table, width), Spacer(1, 5)]
@@ -137,7 +137,7 @@ def _grid(
         if colors is not None:
             styles[1] = ParagraphStyle("verdict", bold, textColor=colors[number])
         content.append(
-            [Paragraph(_shown(text), style) for text, style in zip(row, styles, strict=True)]
+            [Paragraph(_escaped(text), style) for text, style in zip(row, styles, strict=True)]
         )
     return LongTable(
         content,
@@ -156,6 +156,6 @@ def _grid(
     )
 
 
-def _shown(text: str) -> str:
+def _escaped(text: str) -> str:
     """Return a text that ReportLab shows as it is: its paragraphs read markup, images included."""
     return escape(printable(text))

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 def identity(evidence: Evidence) -> Section:
     """What the bundle is, how it was made, and what its engines take and give."""
     manifest = evidence.bundle.manifest
-    made, out = manifest.provenance, manifest.output
+    provenance, out = manifest.provenance, manifest.output
     facts = {
         "name": manifest.name,
         "digest (SHA-256 of the manifest)": evidence.bundle.digest,
         "schema": str(manifest.schema_version),
         "license": manifest.license,
-        "student": made.student,
-        "teachers": ", ".join(made.teachers) or "none",
-        "recipe": made.recipe,
-        "seed": str(made.seed),
-        "made": made.created,
+        "student": provenance.student,
+        "teachers": ", ".join(provenance.teachers) or "none",
+        "recipe": provenance.recipe,
+        "seed": str(provenance.seed),
+        "made": provenance.created,
         "input": f"{manifest.input.width} x {manifest.input.height} {manifest.input.color} "
         f"{manifest.input.dtype}, {manifest.input.field_of_view}",
         "output": f"{out.width} x {out.height}, {out.meaning}",
@@ -48,8 +48,8 @@ def identity(evidence: Evidence) -> Section:
                     for each in manifest.engines
                 ],
             ),
-            Table(["training data", "SHA-256"], [list(row) for row in made.data.items()]),
-            Table(["made with", "version"], [list(row) for row in made.versions.items()]),
+            Table(["training data", "SHA-256"], [list(row) for row in provenance.data.items()]),
+            Table(["made with", "version"], [list(row) for row in provenance.versions.items()]),
         ],
     )
 
@@ -110,11 +110,11 @@ def recorded(manifest: Manifest) -> Section:
 def figures(evaluation: Evaluation) -> Section:
     """Accuracy by data set, with 95 % intervals."""
     path, report = evaluation
-    held = report.header
-    of = f"Engine {held.engine} {held.precision}, data {held.data}" if held else "No header"
-    if held:
-        of += f" ({held.data_digest or 'no digest'}), {held.machine}, {held.date}"
-    whole = (
+    header = report.header
+    of = f"Engine {header.engine} {header.precision}, data {header.data}" if header else "No header"
+    if header:
+        of += f" ({header.data_digest or 'no digest'}), {header.machine}, {header.date}"
+    summary = (
         f"{report.n} images with a polyp, Dice {_number(report.dice)} (95 % interval "
         f"{_ends(report.dice_ci95)}); {report.negatives.flagged} of {report.negatives.n} clean "
         "images flagged."
@@ -146,7 +146,7 @@ def figures(evaluation: Evaluation) -> Section:
                 *_share(group.flagged if group else None, group.clean if group else 0),
             ]
         )
-    text = [f"{of}.", whole, "One row for each data set or folder that the record names."]
+    text = [f"{of}.", summary, "One row for each data set or folder that the record names."]
     return Section(f"Figures by hospital: {path}", [*text, *report.notes], [Table(columns, rows)])
 
 
@@ -172,8 +172,8 @@ def parity(evidence: Evidence) -> Section:
     if verified is None:
         text.append("Not verified on any machine for this dossier.")
     else:
-        held = verified.header
-        text.append(f"Verified on {held.machine}, {held.date}." if held else "Verified.")
+        header = verified.header
+        text.append(f"Verified on {header.machine}, {header.date}." if header else "Verified.")
         tables.append(
             Table(
                 ["engine", "version", "golden frames", "lowest IoU", "result"],
@@ -235,7 +235,7 @@ def software(evidence: Evidence) -> Section:
     for each in bill.components:
         kinds[each.type] = kinds.get(each.type, 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    shown = [each for each in bill.components if each.ref.startswith("pkg:pypi/")]
+    components = [each for each in bill.components if each.ref.startswith("pkg:pypi/")]
     return Section(
         "Bill of materials",
         [
@@ -246,7 +246,7 @@ def software(evidence: Evidence) -> Section:
         [
             Table(
                 ["Python package", "version"],
-                [[each.name, each.version or NONE] for each in shown],
+                [[each.name, each.version or NONE] for each in components],
             )
         ],
     )
@@ -254,17 +254,17 @@ def software(evidence: Evidence) -> Section:
 
 def requirements(evidence: Evidence) -> Section:
     """Each requirement of the software with its evidence and its gap."""
-    held = evidence.requirements
+    catalog = evidence.requirements
     rows = [
         [
             name,
-            held.areas.get(name.partition("-")[0], NONE),
+            catalog.areas.get(name.partition("-")[0], NONE),
             row.text,
             str(len(row.tests)),
             ", ".join(row.records) or NONE,
             row.gap or NONE,
         ]
-        for name, row in held.requirements.items()
+        for name, row in catalog.requirements.items()
     ]
     return Section(
         "Requirements matrix",

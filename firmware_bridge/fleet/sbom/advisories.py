@@ -31,7 +31,7 @@ _ECOSYSTEM, _PURL, _REPOSITORY = "ecosystem", "purl", "repository"
 """Kinds of names under which advisories know a component."""
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _PackageName(msgspec.Struct, frozen=True):
     ecosystem: str = ""
     name: str = ""
     purl: str = ""
@@ -44,7 +44,7 @@ class _Range(msgspec.Struct, frozen=True):
 
 
 class _Affected(msgspec.Struct, frozen=True):
-    package: _Named = _Named()
+    package: _PackageName = _PackageName()
     ranges: list[_Range] = []
     versions: list[str] = []
 
@@ -100,13 +100,13 @@ def read_advisories(path: Path) -> list[Advisory]:
         raise DataError(f"{path} cannot be read", got=failed.strerror or str(failed)) from failed
     for kind in kinds:
         try:
-            found: Any = msgspec.json.decode(data, type=kind)
+            entries: Any = msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as failed:
             error = error or failed
             continue
-        if isinstance(found, _List):
-            return found.vulns
-        return [found] if isinstance(found, Advisory) else list(found)
+        if isinstance(entries, _List):
+            return entries.vulns
+        return [entries] if isinstance(entries, Advisory) else list(entries)
     raise DataError(
         f"{path} holds no advisories",
         expected="JSON in the OSV format: a record, a list of records, or an object with `vulns`",
@@ -197,15 +197,15 @@ def _names_of_part(part: Part) -> set[tuple[str, ...]]:
 
 def _names_of_entry(entry: _Affected) -> set[tuple[str, ...]]:
     """Return the names of the component that an entry is about."""
-    named = entry.package
+    package = entry.package
     names: set[tuple[str, ...]] = {
         (_REPOSITORY, _address(each.repo)) for each in entry.ranges if each.repo
     }
-    if named.ecosystem:
-        base = named.ecosystem.partition(":")[0]
-        names.add((_ECOSYSTEM, base, canonicalize_name(named.name)))
-    if named.purl:
-        names |= _purl_names(named.purl)
+    if package.ecosystem:
+        base = package.ecosystem.partition(":")[0]
+        names.add((_ECOSYSTEM, base, canonicalize_name(package.name)))
+    if package.purl:
+        names |= _purl_names(package.purl)
     return names
 
 
@@ -244,13 +244,13 @@ def _decide(entry: _Affected, part: Part) -> tuple[Outcome | None, str]:
     return None, ""
 
 
-def _inside(given: _Range, version: str, ecosystem: str) -> bool:
+def _inside(affected_range: _Range, version: str, ecosystem: str) -> bool:
     """Return whether a version is in a range, by the algorithm of the OSV format."""
     key = key_of(ecosystem)
     own = key(version)
     events = [
         (kind, each[kind])
-        for each in given.events
+        for each in affected_range.events
         for kind in ("introduced", "fixed", "last_affected", "limit")
         if each.get(kind, "*") != "*"
     ]

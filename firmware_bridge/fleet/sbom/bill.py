@@ -73,16 +73,18 @@ def make_bill(
         if component.type is not ComponentType.FILE:
             component.properties.update(_support(component, rules, now))
     versions = [f"{each.name}=={each.version}" for each in packages]
-    told = ":".join([bundle.digest, *versions, *(f"{each.ref}={each.sha256}" for each in parts)])
+    seed_text = ":".join(
+        [bundle.digest, *versions, *(f"{each.ref}={each.sha256}" for each in parts)]
+    )
     bill = Bom(
-        serial_number=uuid.uuid5(_NAMESPACE, told),
+        serial_number=uuid.uuid5(_NAMESPACE, seed_text),
         metadata=BomMetaData(component=model, timestamp=now),
         components=[*contents, *software.values()],
         vulnerabilities=vulnerabilities(
             statements, {ref: str(each.purl) for ref, each in software.items() if each.purl}
         ),
     )
-    held = {owner for part in parts for owner in part.owners}
+    owners = {owner for part in parts for owner in part.owners}
     alone = [others[part.ref] for part in parts if not part.owners]
     bill.register_dependency(model, [*contents, *libraries.values(), *alone])
     by_name = {package.name: libraries[package.ref] for package in packages}
@@ -90,7 +92,7 @@ def make_bill(
         bill.register_dependency(
             libraries[package.ref], [by_name[name] for name in package.requires if name in by_name]
         )
-    for ref in sorted(held & software.keys()):
+    for ref in sorted(owners & software.keys()):
         inside = [others[part.ref] for part in parts if ref in part.owners]
         bill.register_dependency(software[ref], inside)
     content = json.loads(JsonV1Dot6(bill).output_as_string())
@@ -158,16 +160,16 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
 
 
 def _model(bundle: Bundle) -> Component:
-    made = bundle.manifest.provenance
-    told = {
+    provenance = bundle.manifest.provenance
+    properties = {
         "intended_use": bundle.manifest.intended_use,
-        "student": made.student,
-        "recipe": made.recipe,
-        "seed": str(made.seed),
-        "created": made.created,
+        "student": provenance.student,
+        "recipe": provenance.recipe,
+        "seed": str(provenance.seed),
+        "created": provenance.created,
         **{
             f"made_with:{name}": version
-            for name, version in sorted(made.versions.items())
+            for name, version in sorted(provenance.versions.items())
             if version
         },
     }
@@ -179,7 +181,7 @@ def _model(bundle: Bundle) -> Component:
         hashes=[_sha256(bundle.digest)],
         licenses=[LicenseFactory().make_with_name(bundle.manifest.license)],
         properties=[
-            Property(name=f"edge-difom:{name}", value=value) for name, value in told.items()
+            Property(name=f"edge-difom:{name}", value=value) for name, value in properties.items()
         ],
     )
 
@@ -246,7 +248,7 @@ def _library(package: Package) -> Component:
 
 
 def _part(part: Part) -> Component:
-    told = part.license != UNKNOWN
+    license_known = part.license != UNKNOWN
     occurrences = [Occurrence(location=file) for file in part.files if file != part.name]
     return Component(
         type=ComponentType(part.kind),
@@ -257,17 +259,17 @@ def _part(part: Part) -> Component:
         cpe=part.cpe or None,
         supplier=OrganizationalEntity(name=part.supplier) if part.supplier != UNKNOWN else None,
         hashes=[_sha256(part.sha256)] if part.sha256 else (),
-        licenses=[LicenseFactory().make_from_string(part.license)] if told else (),
+        licenses=[LicenseFactory().make_from_string(part.license)] if license_known else (),
         evidence=ComponentEvidence(occurrences=occurrences) if occurrences else None,
     )
 
 
 def _support(component: Component, rules: Sequence[Rule], now: datetime) -> list[Property]:
     support = support_of(str(component.purl or ""), rules, now.date())
-    told = {"level": support.level, "end": support.end, "source": support.source}
+    properties = {"level": support.level, "end": support.end, "source": support.source}
     return [
         Property(name=f"edge-difom:support:{name}", value=value)
-        for name, value in told.items()
+        for name, value in properties.items()
         if value
     ]
 

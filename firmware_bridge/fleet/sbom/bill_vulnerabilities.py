@@ -43,7 +43,7 @@ def vulnerabilities(
         statements: VEX statements, the oldest first; of two on the same component the newer holds.
         purls: `ref` of each component -> its package URL.
     """
-    found = []
+    vulnerabilities_found = []
     for statement in statements:
         refs = [
             ref
@@ -51,7 +51,7 @@ def vulnerabilities(
             if statement_for(statements, statement.names[:1], purl) is statement
         ]
         if refs:
-            found.append(
+            vulnerabilities_found.append(
                 Vulnerability(
                     id=statement.names[0],
                     analysis=VulnerabilityAnalysis(
@@ -62,4 +62,4 @@ def vulnerabilities(
                     affects=[BomTarget(ref=ref) for ref in sorted(refs)],
                 )
             )
-    return found
+    return vulnerabilities_found

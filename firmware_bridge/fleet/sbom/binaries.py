@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from firmware_bridge.fleet.sbom.packages import find_distribution
 from firmware_bridge.fleet.sbom.parts import UNKNOWN, Part, generic
-from firmware_bridge.fleet.sbom.products import PRODUCTS, Product, told
+from firmware_bridge.fleet.sbom.products import PRODUCTS, Product, read_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ def scan(packages: Iterable[Package], path: Sequence[str] | None = None) -> list
     """
     search = list(sys.path if path is None else path)
     files: list[Part] = []
-    found: dict[tuple[Product, str], list[Part]] = {}
+    parts_of: dict[tuple[Product, str], list[Part]] = {}
     for package in packages:
         distribution = find_distribution(package.name, search)
         for entry in distribution.files or ():
@@ -53,7 +53,7 @@ def scan(packages: Iterable[Package], path: Sequence[str] | None = None) -> list
             part = _file(place, package.ref, data)
             files.append(part)
             for product, version in _products(part, data):
-                found.setdefault((product, version), []).append(part)
+                parts_of.setdefault((product, version), []).append(part)
     products = [
         generic(
             product.name,
@@ -64,14 +64,14 @@ def scan(packages: Iterable[Package], path: Sequence[str] | None = None) -> list
             files=tuple(sorted({place for part in parts for place in part.files})),
             owners=tuple(sorted({owner for part in parts for owner in part.owners})),
         )
-        for (product, version), parts in found.items()
+        for (product, version), parts in parts_of.items()
     ]
     return sorted([*files, *products], key=lambda part: part.ref)
 
 
 def _file(place: str, owner: str, data: bytes) -> Part:
-    named = _LIBRARY.fullmatch(place.rpartition("/")[2])
-    version = (named["version"] if named else None) or UNKNOWN
+    library = _LIBRARY.fullmatch(place.rpartition("/")[2])
+    version = (library["version"] if library else None) or UNKNOWN
     return Part(
         ref=f"wheel:{place}",
         name=place,
@@ -85,12 +85,12 @@ def _file(place: str, owner: str, data: bytes) -> Part:
 
 
 def _products(part: Part, data: bytes) -> list[tuple[Product, str]]:
-    named = _LIBRARY.fullmatch(part.name.rpartition("/")[2])
-    found = []
+    library = _LIBRARY.fullmatch(part.name.rpartition("/")[2])
+    products = []
     for product in PRODUCTS:
-        version = told(product, data)
-        if not version and named and named["name"] in product.libraries:
+        version = read_version(product, data)
+        if not version and library and library["name"] in product.libraries:
             version = part.version
         if version:
-            found.append((product, version))
-    return found
+            products.append((product, version))
+    return products

@@ -50,7 +50,7 @@ def engine_extras(bundle: Bundle) -> set[str]:
     # On old systems another package runs the tflite engine; it has its own extra.
     return {
         "tflite-runtime"
-        if (found := runtimes[name]) and found.package == "tflite-runtime"
+        if (runtime := runtimes[name]) and runtime.package == "tflite-runtime"
         else name
         for name in engines
     }

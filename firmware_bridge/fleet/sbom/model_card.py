@@ -22,7 +22,7 @@ def model_card(manifest: Manifest) -> dict[str, Any]:
     Returns:
         A `modelCard` object; its data sets are references to the bill's components `data:NAME`.
     """
-    given, made = manifest.input, manifest.output
+    input_spec, output_spec = manifest.input, manifest.output
     return {
         "modelParameters": {
             "approach": {"type": "supervised"},
@@ -31,11 +31,14 @@ def model_card(manifest: Manifest) -> dict[str, Any]:
             "datasets": [{"ref": f"data:{name}"} for name in sorted(manifest.provenance.data)],
             "inputs": [
                 {
-                    "format": f"{given.dtype} {given.layout} 1x{given.height}x{given.width}x3, "
-                    f"{given.color}, {given.field_of_view}"
+                    "format": f"{input_spec.dtype} {input_spec.layout} "
+                    f"1x{input_spec.height}x{input_spec.width}x3, "
+                    f"{input_spec.color}, {input_spec.field_of_view}"
                 }
             ],
-            "outputs": [{"format": f"uint8 score map {made.height}x{made.width}, 1/256"}],
+            "outputs": [
+                {"format": f"uint8 score map {output_spec.height}x{output_spec.width}, 1/256"}
+            ],
         },
         "quantitativeAnalysis": {
             "performanceMetrics": [metric for row in manifest.accuracy for metric in _metrics(row)]
@@ -45,9 +48,10 @@ def model_card(manifest: Manifest) -> dict[str, Any]:
             "useCases": [manifest.intended_use],
             "technicalLimitations": list(_LIMITATIONS),
             "performanceTradeoffs": [
-                f"A region is kept from score {made.threshold:g} on, from {made.min_region:g} of "
-                f"the analyzed area on, with a peak of at least {made.min_peak:g}: lower values "
-                "find more polyps and flag more frames without one."
+                f"A region is kept from score {output_spec.threshold:g} on, "
+                f"from {output_spec.min_region:g} of the analyzed area on, with a peak of at least "
+                f"{output_spec.min_peak:g}: lower values find more polyps and flag more frames "
+                "without one."
             ],
             "ethicalConsiderations": [
                 {

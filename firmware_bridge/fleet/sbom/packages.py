@@ -91,32 +91,34 @@ def needed(
         MissingDependencyError: A required distribution is not installed.
     """
     search = list(sys.path if path is None else path)
-    found: dict[str, Package] = {}
-    asked: dict[str, set[str]] = {}
+    packages: dict[str, Package] = {}
+    extras_of: dict[str, set[str]] = {}
     waiting = [(canonicalize_name(project), frozenset(extras))]
     while waiting:
-        name, wanted = waiting.pop()
-        known = asked.setdefault(name, set())
-        if name in found and wanted <= known:
+        name, wanted_extras = waiting.pop()
+        extras_known = extras_of.setdefault(name, set())
+        if name in packages and wanted_extras <= extras_known:
             continue
-        known |= wanted
+        extras_known |= wanted_extras
         distribution = find_distribution(name, search)
         offered = {
             canonicalize_name(extra)
             for extra in distribution.metadata.get_all("Provides-Extra") or []
         }
         if name == canonicalize_name(project) and (
-            unknown := {*map(canonicalize_name, wanted)} - offered
+            unknown := {*map(canonicalize_name, wanted_extras)} - offered
         ):
             raise UsageError(
                 f"{project} has no extra {min(unknown)!r}", expected=", ".join(sorted(offered))
             )
         requirements = [
-            text for text in map(Requirement, distribution.requires or ()) if _applies(text, known)
+            text
+            for text in map(Requirement, distribution.requires or ())
+            if _applies(text, extras_known)
         ]
         waiting += [(canonicalize_name(each.name), frozenset(each.extras)) for each in requirements]
-        found[name] = _package(name, distribution, requirements)
-    return [found[name] for name in sorted(found)]
+        packages[name] = _package(name, distribution, requirements)
+    return [packages[name] for name in sorted(packages)]
 
 
 def find_distribution(name: str, path: list[str]) -> importlib.metadata.Distribution:
@@ -150,7 +152,7 @@ def _package(
     people = ("Author", "Author-email", "Maintainer", "Maintainer-email")
     about = distribution.metadata
 
-    def told(*fields: str) -> str:
+    def metadata_field(*fields: str) -> str:
         return next(
             (value for field in fields for value in about.get_all(field) or () if value), ""
         )
@@ -159,10 +161,12 @@ def _package(
         name=name,
         version=distribution.version,
         license=_license(
-            told("License-Expression"), told("License"), about.get_all("Classifier") or []
+            metadata_field("License-Expression"),
+            metadata_field("License"),
+            about.get_all("Classifier") or [],
         ),
-        supplier=told(*people) or UNKNOWN,
-        summary=told("Summary"),
+        supplier=metadata_field(*people) or UNKNOWN,
+        summary=metadata_field("Summary"),
         requires=sorted({canonicalize_name(each.name) for each in requirements} - {name}),
         archive=_archive(distribution),
         record=hashlib.sha256(record.encode()).hexdigest() if record else "",
@@ -182,11 +186,13 @@ def _archive(distribution: importlib.metadata.Distribution) -> str:
 def _license(expression: str, text: str, classifiers: Sequence[str]) -> str:
     if expression:
         return expression
-    named = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")]
-    for name in named:
+    licenses = [
+        line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")
+    ]
+    for name in licenses:
         if name in _CLASSIFIERS:
             return _CLASSIFIERS[name]
     short = text.strip()
     if len(short) > _LONGEST or "\n" in short:
         short = ""
-    return short or next(iter(named), UNKNOWN)
+    return short or next(iter(licenses), UNKNOWN)

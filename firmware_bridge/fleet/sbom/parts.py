@@ -75,9 +75,9 @@ def generic(
         files: Where it was found.
         owners: `ref` of the parts that contain it.
     """
-    known = version != UNKNOWN
-    purl = f"pkg:generic/{name.lower()}" + (f"@{version}" if known else "")
-    cpe = f"cpe:2.3:a:{vendor}:{name.lower()}:{version if known else '*'}:*:*:*:*:*:*:*"
+    has_version = version != UNKNOWN
+    purl = f"pkg:generic/{name.lower()}" + (f"@{version}" if has_version else "")
+    cpe = f"cpe:2.3:a:{vendor}:{name.lower()}:{version if has_version else '*'}:*:*:*:*:*:*:*"
     return Part(
         ref=ref or purl,
         name=name,

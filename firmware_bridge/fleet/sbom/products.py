@@ -120,11 +120,11 @@ PRODUCTS = (
 """Products that are recognized; any other library is listed with its hash alone."""
 
 
-def told(product: Product, data: bytes) -> str:
+def read_version(product: Product, data: bytes) -> str:
     """Return the version that a library's bytes tell of a product; empty if they tell none."""
     place = data.find(product.mark) if product.mark else -1
     while place >= 0:
-        if found := product.version.match(data, place):
-            return found[1].decode()
+        if match := product.version.match(data, place):
+            return match[1].decode()
         place = data.find(product.mark, place + 1)
     return ""

@@ -100,5 +100,5 @@ def support_of(purl: str, rules: Sequence[Rule], today: date) -> Support:
 
 
 def _same(left: str, right: str) -> bool:
-    (kind, _, name), (other, _, named) = left.rpartition("/"), right.rpartition("/")
-    return kind == other and canonicalize_name(name) == canonicalize_name(named)
+    (kind, _, name), (other, _, other_name) = left.rpartition("/"), right.rpartition("/")
+    return kind == other and canonicalize_name(name) == canonicalize_name(other_name)

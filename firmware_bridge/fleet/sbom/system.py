@@ -83,10 +83,10 @@ def read_dpkg(text: str, release: Mapping[str, str]) -> list[Part]:
     ecosystem = _ECOSYSTEMS.get(system, system)
     parts = []
     for line in text.splitlines():
-        named, version, machine, source, source_version, maker, status = line.split("\t")
+        package, version, machine, source, source_version, maker, status = line.split("\t")
         if status != "installed":
             continue
-        name = named.partition(":")[0]
+        name = package.partition(":")[0]
         purl = (
             f"pkg:deb/{system}/{name}@{version.replace(':', '%3A')}"
             f"?arch={machine}&distro={system}-{number}"
@@ -113,7 +113,7 @@ def firmware_parts(folder: Path = FIRMWARE) -> list[Part]:
         folder: Sources of the firmware.
     """
     codec = folder / "codec"
-    told = re.search(r"zcbor version ([\d.]+)", (codec / "cart_types.h").read_text())
+    version = re.search(r"zcbor version ([\d.]+)", (codec / "cart_types.h").read_text())
     sources = sorted(path for path in folder.rglob("*") if path.suffix in (".c", ".h", ".ld"))
     firmware = generic(
         "edge-difom-controller",
@@ -129,7 +129,7 @@ def firmware_parts(folder: Path = FIRMWARE) -> list[Part]:
         firmware,
         generic(
             "zcbor",
-            told[1] if told else UNKNOWN,
+            version[1] if version else UNKNOWN,
             supplier="Nordic Semiconductor ASA",
             license="Apache-2.0",
             repository="github.com/nordicsemiconductor/zcbor",

@@ -40,11 +40,11 @@ def _python(text: str) -> Any:
 
 def _debian(text: str) -> Any:
     """Return the order of deb-version(7): epoch, upstream version, revision."""
-    found = _DEBIAN.match(text)
-    if found is None:
+    parsed = _DEBIAN.match(text)
+    if parsed is None:
         raise ValueError(f"{text!r} is no version of Debian")
-    parts = (found["upstream"], found["revision"] or "0")
-    return (int(found["epoch"] or 0), *map(cmp_to_key(_compare_part), parts))
+    parts = (parsed["upstream"], parsed["revision"] or "0")
+    return (int(parsed["epoch"] or 0), *map(cmp_to_key(_compare_part), parts))
 
 
 def _compare_part(left: str, right: str) -> int:

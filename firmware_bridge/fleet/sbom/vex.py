@@ -20,7 +20,7 @@ CLEARED = ("not_affected", "fixed")
 _STATUSES = (*CLEARED, "affected", "under_investigation")
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _Vulnerability(msgspec.Struct, frozen=True):
     name: str = ""
     aliases: list[str] = []
 
@@ -36,7 +36,7 @@ class _Product(msgspec.Struct, frozen=True):
 
 
 class _Statement(msgspec.Struct, frozen=True):
-    vulnerability: _Named
+    vulnerability: _Vulnerability
     status: str
     products: list[_Product]
     justification: str = ""
@@ -108,30 +108,30 @@ def statement_for(
 def means(product: str, purl: str) -> bool:
     """Return whether a package URL, with or without a version, names a component."""
     try:
-        wanted, given = PackageURL.from_string(product), PackageURL.from_string(purl)
+        named_package, package = PackageURL.from_string(product), PackageURL.from_string(purl)
     except ValueError:
         return False
-    same = (wanted.type, wanted.namespace, canonicalize_name(wanted.name)) == (
-        given.type,
-        given.namespace,
-        canonicalize_name(given.name),
+    same = (named_package.type, named_package.namespace, canonicalize_name(named_package.name)) == (
+        package.type,
+        package.namespace,
+        canonicalize_name(package.name),
     )
-    return same and wanted.version in (None, given.version)
+    return same and named_package.version in (None, package.version)
 
 
 def _checked(statement: _Statement, path: Path) -> Statement:
-    named = statement.vulnerability
+    vulnerability = statement.vulnerability
     products = list(_about(statement.products))
     detail = statement.impact_statement or statement.action_statement
     wrong = ""
-    if not named.name:
+    if not vulnerability.name:
         wrong = "a statement without the name of a vulnerability"
     elif statement.status not in _STATUSES:
-        wrong = f"{named.name}: status {statement.status!r}"
+        wrong = f"{vulnerability.name}: status {statement.status!r}"
     elif not products:
-        wrong = f"{named.name}: no product"
+        wrong = f"{vulnerability.name}: no product"
     elif statement.status == "not_affected" and not (statement.justification or detail):
-        wrong = f"{named.name}: not_affected without a justification"
+        wrong = f"{vulnerability.name}: not_affected without a justification"
     if wrong:
         raise DataError(
             f"{path} cannot be used",
@@ -140,7 +140,7 @@ def _checked(statement: _Statement, path: Path) -> Statement:
             got=wrong,
         )
     return Statement(
-        names=[named.name, *named.aliases],
+        names=[vulnerability.name, *vulnerability.aliases],
         status=statement.status,
         products=products,
         justification=statement.justification,

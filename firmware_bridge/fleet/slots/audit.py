@@ -76,7 +76,7 @@ class AuditLog:
             OSError: The record cannot be written.
             BusyError: A different process holds the lock of the log.
         """
-        with durable.held(self._folder / LOCK):
+        with durable.state_lock(self._folder / LOCK):
             head = self._repair()
             path = self._folder / LOG
             if path.exists() and path.stat().st_size >= self._limit:
@@ -97,7 +97,7 @@ class AuditLog:
             # A read-only disk has no writer to wait for, and one that hangs must not hide the log.
             with suppress(OSError, BusyError):
                 if (self._folder / LOCK).exists():
-                    stack.enter_context(durable.held(self._folder / LOCK))
+                    stack.enter_context(durable.state_lock(self._folder / LOCK))
             try:
                 return chain.check(self._lines(), self._head())
             except OSError as error:
@@ -136,17 +136,17 @@ class AuditLog:
         path = self._folder / LOG
         if path.exists():
             data = _read(path)
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) < len(data):
+            complete = data[: data.rfind(b"\n") + 1]
+            if len(complete) < len(data):
                 with path.open("r+b") as file:
-                    file.truncate(len(whole))
+                    file.truncate(len(complete))
                     durable.sync_file(file)
-        lines, kept = self._lines(), self._head()
-        head = _end(lines, kept)
-        if found := chain.break_before(lines, kept):
-            detail: dict[str, Value] = {"found": found}
-            if kept is not None:
-                detail |= {"head": kept.n, "digest": kept.digest}
+        lines, recorded = self._lines(), self._head()
+        head = _chain_head(lines, recorded)
+        if breach := chain.break_before(lines, recorded):
+            detail: dict[str, Value] = {"found": breach}
+            if recorded is not None:
+                detail |= {"head": recorded.n, "digest": recorded.digest}
             head = self._write(BROKEN, detail, head)
         return head
 
@@ -184,11 +184,11 @@ def _split(data: bytes) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def _end(lines: list[bytes], kept: Head | None) -> Head:
+def _chain_head(lines: list[bytes], recorded: Head | None) -> Head:
     """Return the record from which the chain goes on."""
     if not lines:
-        return kept or Head(n=0, digest=ORIGIN)
-    last = chain.decode(lines[-1]) or kept
+        return recorded or Head(n=0, digest=ORIGIN)
+    last = chain.decode(lines[-1]) or recorded
     return Head(n=last.n if last else len(lines), digest=sha256(lines[-1]))
 
 

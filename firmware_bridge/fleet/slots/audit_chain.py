@@ -75,43 +75,43 @@ def decode(line: bytes) -> Record | None:
 
 def digests(lines: Sequence[bytes]) -> dict[int, str]:
     """Return the digest of each kept record by its number, and of dropped files' last records."""
-    found: dict[int, str] = {}
+    chained: dict[int, str] = {}
     for line in lines:
         if record := decode(line):
             if record.event == DROPPED:
-                found.update([_last_dropped(record)])
-            found[record.n] = sha256(line)
-    return found
+                chained.update([_last_dropped(record)])
+            chained[record.n] = sha256(line)
+    return chained
 
 
-def break_before(lines: Sequence[bytes], kept: Head | None) -> str:
+def break_before(lines: Sequence[bytes], recorded: Head | None) -> str:
     """Return how the end of a log differs from its stored head; empty if it does not.
 
     A power cut may leave the head one record behind the log, never ahead of it.
 
     Args:
         lines: The complete lines, the oldest first.
-        kept: The stored head; None if it is missing or unreadable.
+        recorded: The stored head; None if it is missing or unreadable.
     """
     last = decode(lines[-1]) if lines else None
     if lines and last is None:
         return "the last line is not a record"
-    if kept is None:
+    if recorded is None:
         return "the head is missing or damaged" if last and last.n > 1 else ""
-    if last and (last.prev == kept.digest and last.n == kept.n + 1):
+    if last and (last.prev == recorded.digest and last.n == recorded.n + 1):
         return ""
-    if last and (last.n, sha256(lines[-1])) == (kept.n, kept.digest):
+    if last and (last.n, sha256(lines[-1])) == (recorded.n, recorded.digest):
         return ""
-    found = f"record {last.n}" if last else "nothing"
-    return f"the log ended with record {kept.n} and now ends with {found}"
+    ended_with = f"record {last.n}" if last else "nothing"
+    return f"the log ended with record {recorded.n} and now ends with {ended_with}"
 
 
-def check(lines: Sequence[bytes], kept: Head | None) -> AuditReport:
+def check(lines: Sequence[bytes], recorded: Head | None) -> AuditReport:
     """Check the chain of a log.
 
     Args:
         lines: The complete lines, the oldest first.
-        kept: The stored head; None if it is missing or unreadable.
+        recorded: The stored head; None if it is missing or unreadable.
     """
     problems: list[str] = []
     previous: Head | None = None
@@ -127,18 +127,18 @@ def check(lines: Sequence[bytes], kept: Head | None) -> AuditReport:
             problems.append(f"record {record.n} does not follow record {previous.n}")
         if record.event == DROPPED:
             dropped.update([_last_dropped(record)])
-        problems += _told_breaks(record)
+        problems += _recorded_breaks(record)
         previous = Head(n=record.n, digest=sha256(line))
     if first and first.prev != (dropped.get(first.n - 1, "") if first.n > 1 else ORIGIN):
         problems.append(f"the records before record {first.n} are missing")
-    if broken := break_before(lines, kept):
+    if broken := break_before(lines, recorded):
         problems.append(broken)
     return AuditReport(ok=not problems, records=len(lines), head=previous, problems=problems)
 
 
 def count_breaks(lines: Sequence[bytes]) -> int:
     """Return how many breaks the records of some lines tell."""
-    return sum(len(_told_breaks(record)) for line in lines if (record := decode(line)))
+    return sum(len(_recorded_breaks(record)) for line in lines if (record := decode(line)))
 
 
 def _last_dropped(record: Record) -> tuple[int, str]:
@@ -146,7 +146,7 @@ def _last_dropped(record: Record) -> tuple[int, str]:
     return (last if isinstance(last, int) else 0), str(record.detail.get("digest", ""))
 
 
-def _told_breaks(record: Record) -> list[str]:
+def _recorded_breaks(record: Record) -> list[str]:
     if record.event == BROKEN:
         return [f"tampering was found before record {record.n}: {record.detail.get('found', '')}"]
     breaks = record.detail.get("breaks", 0) if record.event == DROPPED else 0

@@ -91,13 +91,13 @@ def export(log: AuditLog, now: Callable[[], datetime], device: str, key: Path | 
             got="; ".join(report.problems) or "no record",
         )
     at = now().isoformat(timespec="seconds")
-    made = Checkpoint(device=device, at=at, n=report.head.n, digest=report.head.digest)
+    checkpoint = Checkpoint(device=device, at=at, n=report.head.n, digest=report.head.digest)
     if key is None:
-        return made
+        return checkpoint
     private = _load(key)
-    made = msgspec.structs.replace(made, public_key=_public(private))
-    signature = base64.b64encode(private.sign(made.signed_bytes)).decode()
-    return msgspec.structs.replace(made, signature=signature)
+    checkpoint = msgspec.structs.replace(checkpoint, public_key=_public(private))
+    signature = base64.b64encode(private.sign(checkpoint.signed_bytes)).decode()
+    return msgspec.structs.replace(checkpoint, signature=signature)
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -116,14 +116,16 @@ def read(path: Path) -> list[Checkpoint]:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise ValueError(f"more than {_LARGEST} bytes")
-        found = [msgspec.json.decode(line, type=Checkpoint) for line in data.splitlines() if line]
+        checkpoints = [
+            msgspec.json.decode(line, type=Checkpoint) for line in data.splitlines() if line
+        ]
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} holds no checkpoint", expected="an exported checkpoint", got=str(error)
         ) from error
-    if not found:
+    if not checkpoints:
         raise DataError(f"{path} holds no checkpoint", expected="an exported checkpoint")
-    return found
+    return checkpoints
 
 
 def problems(log: AuditLog, checkpoint: Checkpoint, public_key: str = "") -> list[str]:
@@ -138,20 +140,22 @@ def problems(log: AuditLog, checkpoint: Checkpoint, public_key: str = "") -> lis
     Raises:
         UsageError: `public_key` is not one.
     """
-    found = []
+    findings = []
     if public_key:
         _decode_key(public_key)
     if (public_key or checkpoint.signature) and not _signed(checkpoint, public_key):
-        found.append(f"the checkpoint of record {checkpoint.n} is not signed by the device's key")
+        findings.append(
+            f"the checkpoint of record {checkpoint.n} is not signed by the device's key"
+        )
     try:
         digest = chain.digests(log.lines()).get(checkpoint.n)
     except OSError as error:
-        return [*found, f"the log cannot be read: {error}"]
+        return [*findings, f"the log cannot be read: {error}"]
     if digest is None:
-        found.append(f"record {checkpoint.n} of the checkpoint is not in the log")
+        findings.append(f"record {checkpoint.n} of the checkpoint is not in the log")
     elif digest != checkpoint.digest:
-        found.append(f"record {checkpoint.n} differs from the checkpoint")
-    return found
+        findings.append(f"record {checkpoint.n} differs from the checkpoint")
+    return findings
 
 
 def _signed(checkpoint: Checkpoint, public_key: str) -> bool:

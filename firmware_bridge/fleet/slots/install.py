@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from edge.engines.runtimes import Runtime
     from edge.engines.selftest import SelfTest
     from firmware_bridge.fleet.slots.audit_chain import Value
-    from firmware_bridge.fleet.slots.state import Held, SlotState
+    from firmware_bridge.fleet.slots.state import SlotBundle, SlotState
     from firmware_bridge.fleet.trust.folder import Folder
 
 _BLOCK = 1 << 20
@@ -55,7 +55,7 @@ _ROOM = 4 << 20
 """Bytes that must stay free in addition to the new bundle, for state and log."""
 
 
-class _Found(NamedTuple):
+class _Candidate(NamedTuple):
     """A bundle as described by its signed metadata."""
 
     target: str
@@ -77,7 +77,7 @@ def install(
     runtimes: Mapping[str, Runtime | None] | None = None,
     architecture: str | None = None,
     check: Callable[[Path], SelfTest] = check_in_process,
-) -> Held:
+) -> SlotBundle:
     """Install the newest bundle of a repository; its trial begins at the next start.
 
     Args:
@@ -110,29 +110,32 @@ def install(
             refuse_under_signal(folder)
             before = state.load(folder)
             repository = open_folder(source)
-            found = _believe(repository, folder, target, now)
-            _refuse_older(found, before, folder)
-            _refuse_bad(found, before, again=again)
-            _refuse_unfit(found, runtimes or find_runtimes(), architecture)
-            _refuse_without_room(found, folder)
+            candidate = _verified_candidate(repository, folder, target, now)
+            _refuse_older(candidate, before, folder)
+            _refuse_bad(candidate, before, again=again)
+            _refuse_unfit(candidate, runtimes or find_runtimes(), architecture)
+            _refuse_without_room(candidate, folder)
         except EdgeDifomError as error:
             with suppress(OSError):
                 store.audit.append("refused", source=source, reason=error.what, got=error.got)
             raise
         store.clean()
-        held = _bring(store, repository, found, before.spare(), check)
+        installed = _install_candidate(store, repository, candidate, before.spare(), check)
         store.clean()
-        return held
+        return installed
 
 
-def _believe(
+def _verified_candidate(
     repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]
-) -> _Found:
+) -> _Candidate:
     from firmware_bridge.fleet.trust.client import LARGEST, refresh
 
-    known = trust_store.load(folder)
+    trusted_before = trust_store.load(folder)
     _, targets = refresh(
-        repository.metadata, known, now(), lambda trusted: trust_store.save(folder, trusted)
+        repository.metadata,
+        trusted_before,
+        now(),
+        lambda trusted: trust_store.save(folder, trusted),
     )
     metadata = repository.metadata(f"{targets.version}.targets.json", LARGEST["targets"]) or b""
     names = sorted(name.removesuffix(".difom") for name in targets.targets)
@@ -160,27 +163,27 @@ def _believe(
         (signed.version, signed.manifest) != (offer.version, offer.manifest)
     ):
         raise BundleError(f"{repository.path} changed while it was read", hint="install it again")
-    return _Found(plain, f"{digest}.{name}", digest, entry.length, offer, metadata)
+    return _Candidate(plain, f"{digest}.{name}", digest, entry.length, offer, metadata)
 
 
-def _refuse_older(found: _Found, before: SlotState, folder: Path) -> None:
-    version, floor = found.offer.version, before.floor.get(found.target, 0)
+def _refuse_older(candidate: _Candidate, before: SlotState, folder: Path) -> None:
+    version, floor = candidate.offer.version, before.floor.get(candidate.target, 0)
     if version < floor:
         raise BundleError(
-            f"{found.target} {version} is older than what was installed on this device",
+            f"{candidate.target} {version} is older than what was installed on this device",
             expected=f"version {floor} or later",
             got=f"version {version}",
             hint="publish the older bundle again with a later version, or roll back",
             code="older-than-installed",
         )
     same = [
-        held
-        for held in before.slots.values()
-        if (held.name, held.version) == (found.target, version)
+        entry
+        for entry in before.slots.values()
+        if (entry.name, entry.version) == (candidate.target, version)
     ]
-    if any(held.sha256 != found.sha256 for held in same):
+    if any(entry.sha256 != candidate.sha256 for entry in same):
         raise BundleError(
-            f"{found.target} {version} differs from the installed bundle of this version"
+            f"{candidate.target} {version} differs from the installed bundle of this version"
         )
     used = {before.active, before.trial.slot if before.trial else None}
     # A slot that must not run, such as a damaged one, is replaced by the same version.
@@ -190,15 +193,15 @@ def _refuse_older(found: _Found, before: SlotState, folder: Path) -> None:
         if slot
     ):
         raise UsageError(
-            f"{found.target} {version} is installed already", expected="a later version"
+            f"{candidate.target} {version} is installed already", expected="a later version"
         )
 
 
-def _refuse_bad(found: _Found, before: SlotState, *, again: bool) -> None:
+def _refuse_bad(candidate: _Candidate, before: SlotState, *, again: bool) -> None:
     for bad in before.bad:
-        if bad.sha256 == found.sha256 and not again:
+        if bad.sha256 == candidate.sha256 and not again:
             raise BundleError(
-                f"{found.target} {found.offer.version} was marked bad on this device",
+                f"{candidate.target} {candidate.offer.version} was marked bad on this device",
                 got=bad.reason,
                 hint="publish a better one, or allow this one again",
                 code="bundle-marked-bad",
@@ -206,19 +209,19 @@ def _refuse_bad(found: _Found, before: SlotState, *, again: bool) -> None:
 
 
 def _refuse_unfit(
-    found: _Found, runtimes: Mapping[str, Runtime | None], architecture: str | None
+    candidate: _Candidate, runtimes: Mapping[str, Runtime | None], architecture: str | None
 ) -> None:
-    offer = found.offer
+    offer = candidate.offer
     if offer.schema_version != SCHEMA_VERSION:
         raise BundleError(
-            f"{found.target} {offer.version} has manifest schema {offer.schema_version}",
+            f"{candidate.target} {offer.version} has manifest schema {offer.schema_version}",
             expected=f"schema {SCHEMA_VERSION}",
             hint="pip install --upgrade edge-difom",
         )
     report = fit(offer, runtimes=runtimes, architecture=architecture)
     if not report.fits:
         raise MissingDependencyError(
-            f"{found.target} {offer.version} cannot run on this machine",
+            f"{candidate.target} {offer.version} cannot run on this machine",
             expected="a runtime for one of its INT8 engines",
             got="; ".join(
                 f"{engine.runtime} {engine.precision}: {', '.join(engine.obstacles)}"
@@ -230,9 +233,9 @@ def _refuse_unfit(
         )
 
 
-def _refuse_without_room(found: _Found, folder: Path) -> None:
+def _refuse_without_room(candidate: _Candidate, folder: Path) -> None:
     disk = os.statvfs(folder)
-    free, needed = disk.f_bavail * disk.f_frsize, found.size + _ROOM
+    free, needed = disk.f_bavail * disk.f_frsize, candidate.size + _ROOM
     if free < needed:
         raise BusyError(
             f"the disk of {folder} is full",
@@ -243,42 +246,42 @@ def _refuse_without_room(found: _Found, folder: Path) -> None:
         )
 
 
-def _bring(
+def _install_candidate(
     store: SlotStore,
     repository: Folder,
-    found: _Found,
+    candidate: _Candidate,
     slot: str,
     check: Callable[[Path], SelfTest],
-) -> Held:
+) -> SlotBundle:
     """Copy, verify and test a bundle next to the slot's content, then switch over."""
-    held = state.Held(
-        file=f"{found.offer.version}-{found.sha256[:16]}.difom",
-        sha256=found.sha256,
-        size=found.size,
-        name=found.target,
-        version=found.offer.version,
-        manifest=found.offer.manifest,
+    entry = state.SlotBundle(
+        file=f"{candidate.offer.version}-{candidate.sha256[:16]}.difom",
+        sha256=candidate.sha256,
+        size=candidate.size,
+        name=candidate.target,
+        version=candidate.offer.version,
+        manifest=candidate.offer.manifest,
     )
     place = store.folder / "slots" / slot
     durable.make_folder(place)
-    part = place / f".{held.file}.part"
-    begun: dict[str, Value] = {"slot": slot, "name": held.name, "version": held.version}
+    part = place / f".{entry.file}.part"
+    begun: dict[str, Value] = {"slot": slot, "name": entry.name, "version": entry.version}
     try:
-        store.audit.append("install-begins", **begun, sha256=held.sha256)
-        _copy(repository, found, part)
-        _refuse_untrue(part, found)
+        store.audit.append("install-begins", **begun, sha256=entry.sha256)
+        _copy(repository, candidate, part)
+        _refuse_untrue(part, candidate)
         refuse_under_signal(store.folder)
-        _refuse_failing(store, part, held, check)
+        _refuse_failing(store, part, entry, check)
         refuse_under_signal(store.folder)
-        durable.write(metadata_path(place / held.file), found.metadata)
-        durable.move(part, place / held.file)
-        with durable.held(store.folder / LOCK):
+        durable.write(metadata_path(place / entry.file), candidate.metadata)
+        durable.move(part, place / entry.file)
+        with durable.state_lock(store.folder / LOCK):
             now = state.load(store.folder)
             if now.spare() != slot:
                 raise BusyError(
                     "the slots changed during the installation", hint="install it again"
                 )
-            state.save(store.folder, now.installed(slot, held))
+            state.save(store.folder, now.installed(slot, entry))
     except (EdgeDifomError, OSError) as error:
         reason = error.what if isinstance(error, EdgeDifomError) else str(error)
         with suppress(OSError):
@@ -288,7 +291,7 @@ def _bring(
         if isinstance(error, EdgeDifomError):
             raise
         raise BusyError(
-            f"{held.name} {held.version} cannot be written to {store.folder}",
+            f"{entry.name} {entry.version} cannot be written to {store.folder}",
             got=error.strerror or str(error),
             hint="remove bundles that no slot needs",
             code="no-room-for-bundle",
@@ -298,75 +301,80 @@ def _bring(
             part.unlink(missing_ok=True)
     with suppress(OSError):
         store.audit.append("installed", **begun)
-    return held
+    return entry
 
 
-def _copy(repository: Folder, found: _Found, part: Path) -> None:
+def _copy(repository: Folder, candidate: _Candidate, part: Path) -> None:
     """Copy no more than the signed size, and check size and hash."""
-    digest, left = hashlib.sha256(), found.size + 1
-    with repository.target(found.file) as source, part.open("wb") as copy:
-        while left > 0 and (block := _block(source, min(_BLOCK, left), found)):
+    digest, left = hashlib.sha256(), candidate.size + 1
+    with repository.target(candidate.file) as source, part.open("wb") as copy:
+        while left > 0 and (block := _block(source, min(_BLOCK, left), candidate)):
             digest.update(block)
             copy.write(block)
             left -= len(block)
         durable.sync_file(copy)
     durable.sync_folder(part.parent)
-    size = found.size + 1 - left
-    if (size, digest.hexdigest()) != (found.size, found.sha256):
+    size = candidate.size + 1 - left
+    if (size, digest.hexdigest()) != (candidate.size, candidate.sha256):
         raise BundleError(
-            f"{found.file} does not match its signature",
-            expected=f"{found.size} bytes with SHA-256 {found.sha256}",
+            f"{candidate.file} does not match its signature",
+            expected=f"{candidate.size} bytes with SHA-256 {candidate.sha256}",
             got=f"{size} bytes with SHA-256 {digest.hexdigest()}" if left else "more bytes",
             hint="copy the repository again, whole",
         )
 
 
-def _block(source: IO[bytes], size: int, found: _Found) -> bytes:
+def _block(source: IO[bytes], size: int, candidate: _Candidate) -> bytes:
     try:
         return source.read(size)
     except OSError as error:
         raise BundleError(
-            f"{found.file} cannot be read",
+            f"{candidate.file} cannot be read",
             got=error.strerror or str(error),
             hint="copy the repository again",
         ) from error
 
 
-def _refuse_untrue(part: Path, found: _Found) -> None:
+def _refuse_untrue(part: Path, candidate: _Candidate) -> None:
     """Check that a bundle is consistent and matches its metadata, whether it is signed or not."""
     bundle = Bundle.open(part)
-    wrong = [f"{name} {kept}" for name, kept in bundle.verify_hashes().items() if kept != "ok"]
+    wrong = [
+        f"{name} {state_of}"
+        for name, state_of in bundle.verify_hashes().items()
+        if state_of != "ok"
+    ]
     wrong += [
-        f"{name} differs from the signed description" for name in differences(found.offer, bundle)
+        f"{name} differs from the signed description"
+        for name in differences(candidate.offer, bundle)
     ]
     if wrong:
         raise BundleError(
-            f"{found.target} {found.offer.version} is inconsistent",
+            f"{candidate.target} {candidate.offer.version} is inconsistent",
             got="; ".join(wrong),
             hint="publish it again",
         )
 
 
 def _refuse_failing(
-    store: SlotStore, part: Path, held: Held, check: Callable[[Path], SelfTest]
+    store: SlotStore, part: Path, entry: SlotBundle, check: Callable[[Path], SelfTest]
 ) -> None:
     outcome = check(part)
     if outcome.ok:
         return
     if outcome.machine:
         raise MachineError(
-            f"{held.name} {held.version} could not be tested on this machine",
+            f"{entry.name} {entry.version} could not be tested on this machine",
             got=outcome.machine,
             hint="install it again; nothing is wrong with the bundle itself",
         )
     reason = "; ".join(outcome.problems)
     if outcome.late:
         # A busy machine is slow too, so this alone does not mark a bundle bad.
-        raise LatencyError(f"{held.name} {held.version} is too slow on this machine", got=reason)
-    with durable.held(store.folder / LOCK):
-        state.save(store.folder, state.load(store.folder).refused(held, f"self-test: {reason}"))
+        raise LatencyError(f"{entry.name} {entry.version} is too slow on this machine", got=reason)
+    with durable.state_lock(store.folder / LOCK):
+        state.save(store.folder, state.load(store.folder).refused(entry, f"self-test: {reason}"))
     raise ParityError(
-        f"{held.name} {held.version} fails its self-test on this machine; what was active stays",
+        f"{entry.name} {entry.version} fails its self-test on this machine; what was active stays",
         expected="its golden frames' scores from every engine",
         got=reason,
     )

@@ -28,7 +28,7 @@ class SignalLock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / SIGNAL
         self._file: IO[bytes] | None = None
-        self._held = False
+        self._holding = False
 
     def present(self, signal: bool) -> bool:
         """Report whether a signal is present.
@@ -39,15 +39,15 @@ class SignalLock:
         Returns:
             True if updates are refused now.
         """
-        if signal == self._held:
-            return self._held
+        if signal == self._holding:
+            return self._holding
         try:
             if self._file is None:
                 self._file = self._path.open("ab")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB if signal else fcntl.LOCK_UN)
         except OSError:
-            return self._held
-        self._held = signal
+            return self._holding
+        self._holding = signal
         return signal
 
     def __enter__(self) -> SignalLock:
@@ -61,7 +61,7 @@ class SignalLock:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        self._file, self._held = None, False
+        self._file, self._holding = None, False
 
 
 def open_signal(folder: Path | str) -> SignalLock:

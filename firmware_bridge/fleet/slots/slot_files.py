@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from firmware_bridge.fleet.slots.state import Held
+    from firmware_bridge.fleet.slots.state import SlotBundle
 
 _BLOCK = 1 << 20
 _LARGEST_METADATA = 5_000_000
@@ -24,9 +24,9 @@ _PAUSES_S = (0.1, 0.4)
 """Pauses before a file on a medium that does not answer is read again, seconds."""
 
 
-def bundle_path(folder: Path, slot: str, held: Held) -> Path:
+def bundle_path(folder: Path, slot: str, bundle: SlotBundle) -> Path:
     """Return the path of a slot's packed bundle."""
-    return folder / "slots" / slot / held.file
+    return folder / "slots" / slot / bundle.file
 
 
 def metadata_path(bundle: Path) -> Path:
@@ -34,7 +34,7 @@ def metadata_path(bundle: Path) -> Path:
     return bundle.with_suffix(".signed.json")
 
 
-def find_problem(folder: Path, slot: str, held: Held) -> str:
+def find_problem(folder: Path, slot: str, bundle: SlotBundle) -> str:
     """Return why a slot's bundle must not run; empty if it may.
 
     The state names a bundle, but is not signed itself. So every claim of it is compared with what a
@@ -43,27 +43,27 @@ def find_problem(folder: Path, slot: str, held: Held) -> str:
     Args:
         folder: State folder.
         slot: The slot.
-        held: Its bundle according to the state.
+        bundle: Its bundle according to the state.
 
     Raises:
         MachineError: The machine prevents the check, so it says nothing about the bundle.
     """
-    path = bundle_path(folder, slot, held)
+    path = bundle_path(folder, slot, bundle)
     try:
-        signed = _signed(folder, path, held)
+        signed = _signed(folder, path, bundle)
         claimed = SignedTarget(
-            sha256=held.sha256, size=held.size, version=held.version, manifest=held.manifest
+            sha256=bundle.sha256, size=bundle.size, version=bundle.version, manifest=bundle.manifest
         )
         if claimed != signed:
             return "it is not the bundle that its publisher signed"
-        if _digest(path, held.size) != held.sha256:
+        if _digest(path, bundle.size) != bundle.sha256:
             return "the file is damaged"
     except (BundleError, MissingDependencyError) as error:
         return error.what
     return ""
 
 
-def _signed(folder: Path, path: Path, held: Held) -> SignedTarget:
+def _signed(folder: Path, path: Path, bundle: SlotBundle) -> SignedTarget:
     place = metadata_path(path)
     try:
         metadata = _read(place, _LARGEST_METADATA)
@@ -72,7 +72,7 @@ def _signed(folder: Path, path: Path, held: Held) -> SignedTarget:
         raise BundleError(
             "it has no signed description", got=error.strerror or str(error)
         ) from error
-    return read_signed_target(metadata, held.name, trust_store.trusted_roots(folder))
+    return read_signed_target(metadata, bundle.name, trust_store.trusted_roots(folder))
 
 
 def _digest(path: Path, size: int, pauses_s: Sequence[float] = _PAUSES_S) -> str:

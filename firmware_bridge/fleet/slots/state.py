@@ -24,7 +24,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pass
 
 
-class Held(_Strict, frozen=True, kw_only=True):
+class SlotBundle(_Strict, frozen=True, kw_only=True):
     """A bundle in a slot.
 
     Attributes:
@@ -79,7 +79,7 @@ class SlotState(_Strict, frozen=True, kw_only=True):
     """
 
     format: int = 1
-    slots: dict[str, Held] = {}
+    slots: dict[str, SlotBundle] = {}
     active: str | None = None
     trial: Trial | None = None
     floor: dict[str, int] = {}
@@ -92,17 +92,17 @@ class SlotState(_Strict, frozen=True, kw_only=True):
     def fallback(self, slot: str) -> str | None:
         """Return the other slot if it holds a good bundle."""
         other = "b" if slot == "a" else "a"
-        held = self.slots.get(other)
-        return other if held and held.good else None
+        bundle = self.slots.get(other)
+        return other if bundle and bundle.good else None
 
-    def installed(self, slot: str, held: Held) -> SlotState:
+    def installed(self, slot: str, bundle: SlotBundle) -> SlotState:
         """Return the state with a new bundle on trial."""
         return msgspec.structs.replace(
             self,
-            slots={**self.slots, slot: held},
+            slots={**self.slots, slot: bundle},
             trial=Trial(slot=slot, tries=TRIES),
-            floor={**self.floor, held.name: max(self.floor.get(held.name, 0), held.version)},
-            bad=[bad for bad in self.bad if bad.sha256 != held.sha256],
+            floor={**self.floor, bundle.name: max(self.floor.get(bundle.name, 0), bundle.version)},
+            bad=[bad for bad in self.bad if bad.sha256 != bundle.sha256],
         )
 
     def tried(self) -> SlotState:
@@ -120,9 +120,9 @@ class SlotState(_Strict, frozen=True, kw_only=True):
 
     def proven(self, slot: str) -> SlotState:
         """Return the state with the trial's bundle as the active one."""
-        held = msgspec.structs.replace(self.slots[slot], good=True)
+        bundle = msgspec.structs.replace(self.slots[slot], good=True)
         return msgspec.structs.replace(
-            self, slots={**self.slots, slot: held}, active=slot, trial=None
+            self, slots={**self.slots, slot: bundle}, active=slot, trial=None
         )
 
     def emptied(self, slot: str, *, bad: str | None = None) -> SlotState:
@@ -132,19 +132,23 @@ class SlotState(_Strict, frozen=True, kw_only=True):
             slot: Slot to empty.
             bad: Reason to ban the bundle; None if only this copy is damaged.
         """
-        held = self.slots.get(slot)
-        known = [Bad(sha256=held.sha256, version=held.version, reason=bad)] if held and bad else []
+        bundle = self.slots.get(slot)
+        marked = (
+            [Bad(sha256=bundle.sha256, version=bundle.version, reason=bad)]
+            if bundle and bad
+            else []
+        )
         return msgspec.structs.replace(
             self,
-            slots={name: kept for name, kept in self.slots.items() if name != slot},
+            slots={name: content for name, content in self.slots.items() if name != slot},
             active=self.fallback(slot) if self.active == slot else self.active,
             trial=None if self.trial and self.trial.slot == slot else self.trial,
-            bad=[*self.bad, *known],
+            bad=[*self.bad, *marked],
         )
 
-    def refused(self, held: Held, reason: str) -> SlotState:
+    def refused(self, bundle: SlotBundle, reason: str) -> SlotState:
         """Return the state with a bundle marked bad before it was in a slot."""
-        bad = Bad(sha256=held.sha256, version=held.version, reason=reason)
+        bad = Bad(sha256=bundle.sha256, version=bundle.version, reason=reason)
         return msgspec.structs.replace(
             self, bad=[*(other for other in self.bad if other.sha256 != bad.sha256), bad]
         )
@@ -165,8 +169,12 @@ def load(folder: Path) -> SlotState:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         refuse_machine_fault(f"{path} cannot be read", error)
         raise _damaged(path, str(error)) from error
-    named = {*state.slots, state.active or "a", state.trial.slot if state.trial else "a"}
-    if state.format != 1 or not named <= set(SLOTS) or not all(map(_plain, state.slots.values())):
+    slot_names = {*state.slots, state.active or "a", state.trial.slot if state.trial else "a"}
+    if (
+        state.format != 1
+        or not slot_names <= set(SLOTS)
+        or not all(map(_plain, state.slots.values()))
+    ):
         raise _damaged(path, "invalid slot or file name")
     present = {state.active, state.trial.slot if state.trial else None} - {None}
     if not present <= set(state.slots):
@@ -183,15 +191,19 @@ def save(folder: Path, state: SlotState) -> None:
     durable.write(folder / STATE, json_text(state))
 
 
-def _plain(held: Held) -> bool:
-    return "/" not in held.file and not held.file.startswith(".") and held.file.endswith(".difom")
+def _plain(bundle: SlotBundle) -> bool:
+    return (
+        "/" not in bundle.file
+        and not bundle.file.startswith(".")
+        and bundle.file.endswith(".difom")
+    )
 
 
-def _damaged(path: Path, got: str) -> BundleError:
+def _damaged(path: Path, problem: str) -> BundleError:
     return BundleError(
         f"{path} cannot be read",
         expected="the state of the two slots",
-        got=got,
+        got=problem,
         hint="empty both slots, then install again",
         code="slots-unreadable",
     )

@@ -97,19 +97,19 @@ def examine(folder: Path) -> StatusReport:
 
 
 def _slot(folder: Path, now: state.SlotState, slot: str) -> SlotReport:
-    held = now.slots.get(slot)
-    if held is None:
+    bundle = now.slots.get(slot)
+    if bundle is None:
         return SlotReport(slot=slot)
     trial = now.trial if now.trial and now.trial.slot == slot else None
     role = "trial" if trial else "active" if now.active == slot else "fallback"
     try:
-        problem = find_problem(folder, slot, held)
+        problem = find_problem(folder, slot, bundle)
     except MachineError as error:
         problem = error.what
     return SlotReport(
         slot=slot,
-        name=held.name,
-        version=held.version,
+        name=bundle.name,
+        version=bundle.version,
         role=role,
         tries=trial.tries if trial else None,
         ok=not problem,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from edge.contracts import BundleStore
     from firmware_bridge.fleet.slots.audit_chain import Value
-    from firmware_bridge.fleet.slots.state import Held, SlotState
+    from firmware_bridge.fleet.slots.state import SlotBundle, SlotState
 
 LOCK, INSTALLING = "lock", "installing"
 
@@ -102,8 +102,8 @@ class SlotStore:
         if self._unrecorded or self._current or not self._decided:
             return self._unrecorded
         # A copy, because the supervisor's thread may be writing.
-        told = "; ".join(f"{place}: {why}" for place, why in sorted(dict(self._problems).items()))
-        return told or "no slot holds a bundle"
+        text = "; ".join(f"{place}: {why}" for place, why in sorted(dict(self._problems).items()))
+        return text or "no slot holds a bundle"
 
     def mark_bad(self, path: Path, reason: str) -> None:
         """Never use this bundle again; `current` then returns what `previous` returned.
@@ -162,7 +162,7 @@ class SlotStore:
                 self._audit("trial-refunded", slot=slot, version=now.slots[slot].version)
             self._counted = False
 
-    def roll_back(self) -> Held:
+    def roll_back(self) -> SlotBundle:
         """End the trial or switch to the other slot, from the next start on.
 
         Returns:
@@ -201,12 +201,12 @@ class SlotStore:
     def clean(self) -> list[Path]:
         """Do the work of `collect`; the caller holds the installation lock."""
         # Temporary files of the log belong to it while a writer is active.
-        with self._changing() as now, durable.held(self.folder / audit.LOCK):
-            paths = [bundle_path(self.folder, slot, held) for slot, held in now.slots.items()]
-            named = {*paths, *map(metadata_path, paths)}
-            found = [*self.folder.glob(".*"), *self.folder.glob("slots/*/*")]
+        with self._changing() as now, durable.state_lock(self.folder / audit.LOCK):
+            paths = [bundle_path(self.folder, slot, bundle) for slot, bundle in now.slots.items()]
+            in_use = {*paths, *map(metadata_path, paths)}
+            present = [*self.folder.glob(".*"), *self.folder.glob("slots/*/*")]
             removed = sorted(
-                path for path in set(found) - named if path.is_file() or path.is_symlink()
+                path for path in set(present) - in_use if path.is_file() or path.is_symlink()
             )
             for path in removed:
                 durable.remove(path)
@@ -220,7 +220,7 @@ class SlotStore:
         Raises:
             BusyError: An installation is running.
         """
-        with self.installing(), durable.held(self.folder / LOCK):
+        with self.installing(), durable.state_lock(self.folder / LOCK):
             path = self.folder / state.STATE
             if path.exists():
                 durable.move(path, path.with_suffix(".damaged"))
@@ -254,22 +254,24 @@ class SlotStore:
             if isinstance(error, BundleError):
                 self._problems["state"] = error.what
             elif isinstance(error, BusyError) or machine_fault(error) is not None:
-                told = error.what if isinstance(error, BusyError) else str(error)
-                self._unrecorded = f"{told}; this start records nothing"
-            found = self.previous()
-            self._audit("unrecorded-start" if found else "no-bundle", reason=self._unrecorded)
-            return found
+                reason = error.what if isinstance(error, BusyError) else str(error)
+                self._unrecorded = f"{reason}; this start records nothing"
+            previous = self.previous()
+            self._audit("unrecorded-start" if previous else "no-bundle", reason=self._unrecorded)
+            return previous
 
     def _decide(self, now: SlotState) -> Path | None:
         """Choose the bundle of this start, and record what follows from the choice."""
         self._unreadable.clear()
         if now.trial:
             slot, tries = now.trial.slot, now.trial.tries
-            held = now.slots[slot]
-            if tries > 0 and self._usable(slot, held):
+            bundle = now.slots[slot]
+            if tries > 0 and self._usable(slot, bundle):
                 state.save(self.folder, now.tried())
                 self._counted = True
-                self._audit("trial-started", slot=slot, version=held.version, tries_left=tries - 1)
+                self._audit(
+                    "trial-started", slot=slot, version=bundle.version, tries_left=tries - 1
+                )
                 return self._path(now, slot)
             if tries <= 0:
                 self._problems[f"slot {slot}"] = f"{state.TRIES} starts that did not end cleanly"
@@ -324,16 +326,16 @@ class SlotStore:
         path = self.folder / LOCK
         with ExitStack() as stack:
             try:
-                stack.enter_context(durable.held(path, _SOON_S))
+                stack.enter_context(durable.state_lock(path, _SOON_S))
             except BusyError as error:
                 self._unrecorded = error.what
-                stack.enter_context(durable.held(path, wait_s))
+                stack.enter_context(durable.state_lock(path, wait_s))
             self._unrecorded = ""
             yield state.load(self.folder)
 
     def _path(self, now: SlotState, slot: str | None) -> Path | None:
-        held = now.slots.get(slot) if slot else None
-        return bundle_path(self.folder, slot, held) if slot and held else None
+        bundle = now.slots.get(slot) if slot else None
+        return bundle_path(self.folder, slot, bundle) if slot and bundle else None
 
     def _slot(self, now: SlotState, path: Path) -> str | None:
         return next((slot for slot in now.slots if self._path(now, slot) == path), None)
@@ -341,17 +343,17 @@ class SlotStore:
     def _on_trial(self, now: SlotState, path: Path) -> bool:
         return now.trial is not None and self._path(now, now.trial.slot) == path
 
-    def _usable(self, slot: str, held: Held) -> bool:
+    def _usable(self, slot: str, bundle: SlotBundle) -> bool:
         """Return whether a slot's bundle may run; `_problems` has the reason if it may not.
 
         Raises:
             MachineError: The machine prevents the check of any bundle.
         """
-        path = bundle_path(self.folder, slot, held)
+        path = bundle_path(self.folder, slot, bundle)
         if path in self._refused:
             return False
         try:
-            problem = find_problem(self.folder, slot, held)
+            problem = find_problem(self.folder, slot, bundle)
         except MachineError as error:
             fault = machine_fault(error)
             if fault is None or not fault.spares_others:
@@ -361,7 +363,7 @@ class SlotStore:
         if problem:
             self._problems[f"slot {slot}"] = problem
             return False
-        self._digests[path] = held.manifest
+        self._digests[path] = bundle.manifest
         return True
 
     def _audit(self, event: str, **detail: Value) -> None:

@@ -180,8 +180,10 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
         UsageError: A file may not be written; nothing was written.
     """
     due = [change for change in changes if change.writes]
-    ours = [change for change in changes if change.action != "keep"]
-    record = _read_record(root) | {str(c.path.relative_to(root)): sha256(c.after) for c in ours}
+    own_changes = [change for change in changes if change.action != "keep"]
+    record = _read_record(root) | {
+        str(c.path.relative_to(root)): sha256(c.after) for c in own_changes
+    }
     if not due and record == _read_record(root):
         return
     refused = [

@@ -77,25 +77,25 @@ def refresh(read: Read, trusted: Trusted, now: datetime, keep: Keep) -> tuple[Tr
 
     name = "timestamp.json"
     data = _read(read, name, LARGEST["timestamp"])
-    known = _known(Timestamp, trusted.timestamp, root)
+    earlier = _still_trusted(Timestamp, trusted.timestamp, root)
     with _refusing(name):
         timestamp = _verified(Timestamp, data, root)
-        if known is not None:
-            _refuse_older(name, timestamp.version, known.version)
+        if earlier is not None:
+            _refuse_older(name, timestamp.version, earlier.version)
             _refuse_older(
-                "snapshot.json", timestamp.snapshot_meta.version, known.snapshot_meta.version
+                "snapshot.json", timestamp.snapshot_meta.version, earlier.snapshot_meta.version
             )
-            if timestamp.version == known.version:
+            if timestamp.version == earlier.version:
                 # Of two different files with one version, the first one seen stays valid.
                 assert trusted.timestamp is not None
-                timestamp, data = known, trusted.timestamp.encode()
+                timestamp, data = earlier, trusted.timestamp.encode()
     _refuse_expired(timestamp, now)
-    trusted = _kept(keep, trusted, timestamp=data.decode())
+    trusted = _store_changes(keep, trusted, timestamp=data.decode())
 
     meta = timestamp.snapshot_meta
     name = f"{meta.version}.snapshot.json"
     snapshot_data = _read(read, name, meta.length or LARGEST["snapshot"])
-    before = _known(Snapshot, trusted.snapshot, root)
+    before = _still_trusted(Snapshot, trusted.snapshot, root)
     with _refusing(name):
         meta.verify_length_and_hashes(snapshot_data)
         snapshot = _verified(Snapshot, snapshot_data, root)
@@ -105,7 +105,7 @@ def refresh(read: Read, trusted: Trusted, now: datetime, keep: Keep) -> tuple[Tr
                 raise RepositoryError(f"{listed} is no longer listed")
             _refuse_older(listed, snapshot.meta[listed].version, file.version)
     _refuse_expired(snapshot, now)
-    trusted = _kept(keep, trusted, snapshot=snapshot_data.decode())
+    trusted = _store_changes(keep, trusted, snapshot=snapshot_data.decode())
 
     with _refusing(name):
         meta = snapshot.meta["targets.json"]
@@ -116,10 +116,10 @@ def refresh(read: Read, trusted: Trusted, now: datetime, keep: Keep) -> tuple[Tr
         targets = _verified(Targets, targets_data, root)
         _refuse_other(targets.version, meta.version)
     _refuse_expired(targets, now)
-    return _kept(keep, trusted, seen=int(now.timestamp())), targets
+    return _store_changes(keep, trusted, seen=int(now.timestamp())), targets
 
 
-def _kept(keep: Keep, trusted: Trusted, **changes: str | int) -> Trusted:
+def _store_changes(keep: Keep, trusted: Trusted, **changes: str | int) -> Trusted:
     """Return trusted metadata with changes, stored if there are any."""
     changed = msgspec.structs.replace(trusted, **changes)
     if changed != trusted:
@@ -141,7 +141,7 @@ def _newest_root(read: Read, trusted: Trusted, keep: Keep) -> tuple[Root, Truste
             _refuse_other(document.signed.version, root.version + 1)
             for keys in (root, document.signed):
                 keys.verify_delegate(Root.type, document.signed_bytes, document.signatures)
-        root, trusted = document.signed, _kept(keep, trusted, root=data.decode())
+        root, trusted = document.signed, _store_changes(keep, trusted, root=data.decode())
     if not root.consistent_snapshot:
         raise BundleError(
             "the repository has no consistent snapshots", expected="one of `bundle publish`"
@@ -162,7 +162,7 @@ def _verified(kind: type[S], data: bytes, root: Root) -> S:
     return document.signed
 
 
-def _known(kind: type[S], text: str | None, root: Root) -> S | None:
+def _still_trusted(kind: type[S], text: str | None, root: Root) -> S | None:
     """Return the earlier metadata unless the root changed its keys since (section 5.3.11)."""
     try:
         return _verified(kind, text.encode(), root) if text is not None else None
@@ -190,19 +190,19 @@ def _refuse_expired(signed: Signed, now: datetime) -> None:
         )
 
 
-def _refuse_older(name: str, version: int, known: int) -> None:
-    if version < known:
+def _refuse_older(name: str, version: int, earlier: int) -> None:
+    if version < earlier:
         raise BundleError(
             f"{name} is older than what this device has seen",
-            expected=f"version {known} or later",
+            expected=f"version {earlier} or later",
             got=f"version {version}",
             hint="copy the latest published repository",
         )
 
 
-def _refuse_other(version: int, wanted: int) -> None:
-    if version != wanted:
-        raise RepositoryError(f"version {version} instead of version {wanted}")
+def _refuse_other(version: int, expected: int) -> None:
+    if version != expected:
+        raise RepositoryError(f"version {version} instead of version {expected}")
 
 
 @contextmanager

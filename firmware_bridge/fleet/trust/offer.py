@@ -98,5 +98,7 @@ def is_target_name(name: str) -> bool:
 
 def differences(offer: Offer, bundle: Bundle) -> list[str]:
     """List the differences between a bundle and its offer."""
-    made = make_offer(bundle, offer.version)
-    return [name for name in Offer.__struct_fields__ if getattr(made, name) != getattr(offer, name)]
+    actual = make_offer(bundle, offer.version)
+    return [
+        name for name in Offer.__struct_fields__ if getattr(actual, name) != getattr(offer, name)
+    ]

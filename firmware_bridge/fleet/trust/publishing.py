@@ -129,9 +129,9 @@ def publish(
         UsageError: A key is missing or does not belong to the repository, or the version is not
         new.
     """
-    held = Bundle.open(bundle)
-    _refuse_failed_gate(held)
-    name = f"{target or held.manifest.name}.difom"
+    opened = Bundle.open(bundle)
+    _refuse_failed_gate(opened)
+    name = f"{target or opened.manifest.name}.difom"
     _refuse_name(name)
     root = files.newest_root(repository, keys)
     signers = {role: files.load_signers(keys, role, root) for role in ONLINE}
@@ -149,9 +149,9 @@ def publish(
         )
     earlier = {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
     with tempfile.TemporaryDirectory() as scratch:
-        packed = pack(held, Path(scratch) / "packed.difom")
+        packed = pack(opened, Path(scratch) / "packed.difom")
         entry = TargetFile.from_file(name, str(packed), ["sha256"])
-        entry.unrecognized_fields["custom"] = msgspec.to_builtins(make_offer(held, version))
+        entry.unrecognized_fields["custom"] = msgspec.to_builtins(make_offer(opened, version))
         file = repository / TARGETS / entry.get_prefixed_paths()[0]
         durable.make_folder(file.parent)
         part = file.with_name(f".{file.name}.part")
@@ -293,9 +293,9 @@ def _refuse_name(name: str) -> None:
 
 def _prune(repository: Path, targets: Targets, earlier: set[str]) -> None:
     """Remove bundles that neither this publication nor the previous one names."""
-    named = earlier | {
+    listed = earlier | {
         path for file in targets.targets.values() for path in file.get_prefixed_paths()
     }
     for path in (repository / TARGETS).glob("*.difom"):
-        if path.name not in named:
+        if path.name not in listed:
             durable.remove(path)

@@ -78,8 +78,8 @@ def newest_root(repository: Path, keys: Path) -> Root:
         UsageError: The keys belong to a different repository, or are older than this one.
         BundleError: The metadata cannot be read.
     """
-    found = root_files(keys)
-    for path in found:
+    roots = root_files(keys)
+    for path in roots:
         there = repository / METADATA / path.name
         if there.exists() and there.read_bytes() != path.read_bytes():
             raise UsageError(
@@ -87,14 +87,14 @@ def newest_root(repository: Path, keys: Path) -> Root:
                 hint="choose the folder of keys that it was published with",
                 code="other-keys",
             )
-    newest = repository / METADATA / f"{int(found[-1].name.partition('.')[0]) + 1}.root.json"
+    newest = repository / METADATA / f"{int(roots[-1].name.partition('.')[0]) + 1}.root.json"
     if newest.exists():
         raise UsageError(
             f"{keys} is older than {repository}",
             expected=f"its {newest.name}",
             hint="copy it from there",
         )
-    return load_metadata(found[-1], Root)
+    return load_metadata(roots[-1], Root)
 
 
 def root_files(keys: Path) -> list[Path]:
@@ -103,15 +103,15 @@ def root_files(keys: Path) -> list[Path]:
     Raises:
         UsageError: There are none.
     """
-    found = sorted(keys.glob("[0-9]*.root.json"), key=lambda path: int(path.name.partition(".")[0]))
-    if not found:
+    roots = sorted(keys.glob("[0-9]*.root.json"), key=lambda path: int(path.name.partition(".")[0]))
+    if not roots:
         raise UsageError(
             f"{keys} holds no root metadata",
             expected="the folder that keygen made",
             hint="create the publisher's keys first",
             code="no-keys",
         )
-    return found
+    return roots
 
 
 def latest(repository: Path, kind: type[S]) -> S | None:
@@ -164,21 +164,21 @@ def load_signers(
         UsageError: Too few keys are there, one is not in the root, or its passphrase is not given.
     """
     paths = key_files.key_paths(keys, role) or [key_files.key_path(keys, role)]
-    signers, asked = [], root.roles[role]
+    signers, quorum = [], root.roles[role]
     for path in paths:
         signer = key_files.load_any(path, passphrases)
-        if signer.public_key.keyid not in asked.keyids:
+        if signer.public_key.keyid not in quorum.keyids:
             raise UsageError(
                 f"{path} is not a {role} key of version {root.version} of the root",
-                expected=f"one of its {len(asked.keyids)} {role} keys",
+                expected=f"one of its {len(quorum.keyids)} {role} keys",
             )
         signers.append(signer)
-    found = {signer.public_key.keyid for signer in signers}
-    if len(found) < asked.threshold:
+    key_ids = {signer.public_key.keyid for signer in signers}
+    if len(key_ids) < quorum.threshold:
         raise UsageError(
             f"{keys} has too few {role} keys",
-            expected=f"{asked.threshold} of {len(asked.keyids)}",
-            got=str(len(found)),
+            expected=f"{quorum.threshold} of {len(quorum.keyids)}",
+            got=str(len(key_ids)),
             hint="bring the key files of the others into this folder",
         )
     return signers

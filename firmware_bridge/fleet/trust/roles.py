@@ -51,7 +51,7 @@ def quorums_of(texts: Sequence[str]) -> dict[str, Quorum]:
     Raises:
         UsageError: A role is unknown, or fewer keys exist than are needed.
     """
-    found: dict[str, Quorum] = {}
+    quorums: dict[str, Quorum] = {}
     for text in texts:
         match = re.fullmatch(r"(\w+)=(\d{1,2})(?:/(\d{1,2}))?", text, re.ASCII)
         role, needed, keys = match.groups() if match else ("", "0", None)
@@ -62,8 +62,8 @@ def quorums_of(texts: Sequence[str]) -> dict[str, Quorum]:
                 expected=f"ROLE=NEEDED or ROLE=NEEDED/KEYS with a role of {', '.join(ROLES)} and "
                 f"1 <= NEEDED <= KEYS <= {MAX_KEYS}",
             )
-        found[role] = quorum
-    return found
+        quorums[role] = quorum
+    return quorums
 
 
 def days_of(texts: Sequence[str]) -> dict[str, int]:

@@ -129,12 +129,14 @@ def signed_by(
     needed = root["roles"][role]["threshold"]
     if not isinstance(content, str) or needed < 1:
         return False
-    given = {item["keyid"]: item["sig"] for item in document["signatures"]}
+    signatures = {item["keyid"]: item["sig"] for item in document["signatures"]}
     valid = [
         keyid
         for keyid in set(root["roles"][role]["keyids"])
-        if keyid in given
-        and _verifies(keyid, root["keys"][keyid], bytes.fromhex(given[keyid]), content.encode())
+        if keyid in signatures
+        and _verifies(
+            keyid, root["keys"][keyid], bytes.fromhex(signatures[keyid]), content.encode()
+        )
     ]
     return len(valid) >= int(needed)
 

@@ -83,8 +83,8 @@ def save(folder: Path, trusted: Trusted) -> None:
     else:
         roots = [before.root, *before.past, *trusted.past]
     past = [root for root in dict.fromkeys(roots) if root != trusted.root][:_MAX_PAST]
-    kept = msgspec.structs.replace(trusted, past=past)
-    durable.write(folder / TRUST, msgspec.json.encode(kept))
+    updated = msgspec.structs.replace(trusted, past=past)
+    durable.write(folder / TRUST, msgspec.json.encode(updated))
 
 
 def trusted_roots(folder: Path) -> list[str]:
@@ -113,5 +113,5 @@ def trusted_roots(folder: Path) -> list[str]:
 
 def root_keys(trusted: Trusted) -> list[str]:
     """Return the key ids of the root role for visual comparison; the root was verified before."""
-    found: list[str] = msgspec.json.decode(trusted.root)["signed"]["roles"]["root"]["keyids"]
-    return found
+    key_ids: list[str] = msgspec.json.decode(trusted.root)["signed"]["roles"]["root"]["keyids"]
+    return key_ids

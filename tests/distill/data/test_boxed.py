@@ -89,11 +89,11 @@ def test_boxes_are_shares_of_the_part_that_the_student_sees(tmp_path: Path) -> N
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "a.png"), image)
     (tmp_path / "b.csv").write_text("filename,xmin,ymin,xmax,ymax\na.png,150,80,250,160\n")
-    (whole,) = load_boxed([tmp_path / "b.csv"], [], rule="full-frame")
+    (full_frame,) = load_boxed([tmp_path / "b.csv"], [], rule="full-frame")
     (view,) = load_boxed([tmp_path / "b.csv"], [], rule="view")
-    assert np.allclose(whole.boxes[0], [150 / 400, 80 / 240, 250 / 400, 160 / 240])
+    assert np.allclose(full_frame.boxes[0], [150 / 400, 80 / 240, 250 / 400, 160 / 240])
     left, _, right, _ = view.boxes[0]
-    assert right - left > 0.4 > whole.boxes[0][2] - whole.boxes[0][0]
+    assert right - left > 0.4 > full_frame.boxes[0][2] - full_frame.boxes[0][0]
 
 
 def test_a_picture_with_a_mask_keeps_it(tmp_path: Path) -> None:

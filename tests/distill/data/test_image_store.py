@@ -96,10 +96,10 @@ def test_whole_groups_are_drawn_until_the_fraction_is_reached(
 ) -> None:
     groups = [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
     chosen = _draw(groups, fraction, seed)
-    drawn = sum(group in chosen for group in groups)
+    chosen_frames = sum(group in chosen for group in groups)
     assert 0 < len(chosen) < len(sizes)
-    assert drawn >= fraction * len(groups) or len(chosen) == len(sizes) - 1
-    assert drawn - max(sizes) < fraction * len(groups)
+    assert chosen_frames >= fraction * len(groups) or len(chosen) == len(sizes) - 1
+    assert chosen_frames - max(sizes) < fraction * len(groups)
 
 
 def test_an_unknown_sequence_names_the_legal_ones(video: Path, tmp_path: Path) -> None:
@@ -193,13 +193,13 @@ def samples_of(root: Path) -> list[Sample]:
 
 def test_the_store_holds_what_the_device_would_see(tmp_path: Path) -> None:
     samples = samples_of(fill(tmp_path / "set", range(5), size=(40, 60)))
-    seen: list[tuple[int, int]] = []
-    store = decode_images(samples, (16, 24), tmp_path / "cache", lambda a, b: seen.append((a, b)))
+    calls: list[tuple[int, int]] = []
+    store = decode_images(samples, (16, 24), tmp_path / "cache", lambda a, b: calls.append((a, b)))
     assert store.images.shape == (5, 16, 24, 3)
     assert store.masks.shape == (5, 16, 24)
     assert store.size == (16, 24)
     assert len(store) == 5
-    assert seen == [(5, 5)]
+    assert calls == [(5, 5)]
     for row, sample in enumerate(samples):
         native, mask = read_pair(Path(sample.image), Path(sample.mask))
         assert np.array_equal(store.images[row], to_input(native, (16, 24), bgr=False))

@@ -93,8 +93,8 @@ def test_runs_of_other_seeds_validate_on_the_same_frames(folders: tuple[Path, Pa
     splits = [draw_splits(config(folders, seed=seed).data) for seed in range(6)]
     assert all(split == splits[0] for split in splits)
     others = [draw_splits(config(folders, split_seed=seed).data) for seed in range(6)]
-    drawn = {tuple(sample.group for sample in split.clean_validation) for split in others}
-    assert len(drawn) > 1
+    choices = {tuple(sample.group for sample in split.clean_validation) for split in others}
+    assert len(choices) > 1
 
 
 def test_a_split_of_clean_frames_never_cuts_a_sequence(folders: tuple[Path, Path]) -> None:
@@ -147,10 +147,10 @@ def test_an_epoch_shows_every_labeled_frame_once(
     data = open_data(config(folders, negative_share=0.25))
     rows = np.array([view.index for step in data.order.epoch(3) for view in step.known])
     assert sorted(rows[rows < data.labeled].tolist()) == list(range(data.labeled))
-    whole = [batch.images for batch in data.batches(3)]
+    batches = [batch.images for batch in data.batches(3)]
     rest = [batch.images for batch in data.batches(3, start=2)]
-    assert len(rest) == len(whole) - 2
-    assert all(torch.equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
+    assert len(rest) == len(batches) - 2
+    assert all(torch.equal(a, b) for a, b in zip(batches[2:], rest, strict=True))
 
 
 def test_without_negatives_a_batch_is_what_it_was(folders: tuple[Path, Path]) -> None:
@@ -173,8 +173,8 @@ def test_a_clean_image_s_loss_falls_with_its_highest_logits() -> None:
 def test_without_a_weight_the_task_loss_judges_every_image() -> None:
     logits, masks = torch.randn(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
     masks[0, :, 2:5, 2:5] = 1
-    found = segmentation_loss(structure_loss, logits, masks, clean_weight=0.0)
-    assert torch.equal(found, structure_loss(logits, masks))
+    loss = segmentation_loss(structure_loss, logits, masks, clean_weight=0.0)
+    assert torch.equal(loss, structure_loss(logits, masks))
 
 
 def test_the_loss_is_the_mean_of_both_kinds_of_images() -> None:
@@ -183,10 +183,10 @@ def test_the_loss_is_the_mean_of_both_kinds_of_images() -> None:
     logits = torch.randn(4, 1, 16, 16, generator=generator, requires_grad=True)
     masks = torch.zeros(4, 1, 32, 32)
     masks[:3, :, 8:20, 8:20] = 1
-    found = segmentation_loss(structure_loss, logits, masks, clean_weight=2.0)
+    loss = segmentation_loss(structure_loss, logits, masks, clean_weight=2.0)
     expected = (3 * structure_loss(logits[:3], masks[:3]) + 2 * clean_loss(logits[3:])) / 4
-    assert torch.allclose(found, expected)
-    (gradient,) = torch.autograd.grad(found, logits)
+    assert torch.allclose(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient[3].abs().sum() > 0
 
 

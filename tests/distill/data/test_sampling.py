@@ -68,9 +68,9 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
 
 
 def test_every_step_holds_its_shares() -> None:
-    made = order(clean=12, unlabeled=40, clean_share=0.2, unlabeled_share=0.3)
-    assert (made.clean_in_batch, made.unlabeled_in_batch, made.steps) == (2, 3, 18)
-    for step, (views, unlabeled, boxed) in enumerate(made.epoch(1)):
+    epochs = order(clean=12, unlabeled=40, clean_share=0.2, unlabeled_share=0.3)
+    assert (epochs.clean_in_batch, epochs.unlabeled_in_batch, epochs.steps) == (2, 3, 18)
+    for step, (views, unlabeled, boxed) in enumerate(epochs.epoch(1)):
         assert len(views) == 7
         assert all(view.index < 90 for view in views[:5])
         assert all(90 <= view.index < 102 and view.again == (step,) for view in views[5:])
@@ -81,16 +81,16 @@ def test_every_step_holds_its_shares() -> None:
 
 def test_frames_with_boxes_have_their_share_and_all_come() -> None:
     """Frames with boxes have their share and all come before one comes again."""
-    made = order(clean=12, boxed=44, clean_share=0.2, box_share=0.4)
-    assert (made.boxed_in_batch, made.clean_in_batch, made.steps) == (4, 2, 22)
-    rows = [view.index for step in made.epoch(1) for view in step.boxed]
+    epochs = order(clean=12, boxed=44, clean_share=0.2, box_share=0.4)
+    assert (epochs.boxed_in_batch, epochs.clean_in_batch, epochs.steps) == (4, 2, 22)
+    rows = [view.index for step in epochs.epoch(1) for view in step.boxed]
     assert sorted(rows[:44]) == sorted(rows[44:]) == list(range(44))
-    assert all(len(step.known) == 6 for step in made.epoch(0))
+    assert all(len(step.known) == 6 for step in epochs.epoch(0))
 
 
 def test_at_least_one_labeled_frame_stays_in_a_step() -> None:
-    made = order(clean=5, unlabeled=5, batch_size=2, clean_share=0.9, unlabeled_share=0.9)
-    assert all(any(view.index < 90 for view in step.known) for step in made.epoch(0))
+    epochs = order(clean=5, unlabeled=5, batch_size=2, clean_share=0.9, unlabeled_share=0.9)
+    assert all(any(view.index < 90 for view in step.known) for step in epochs.epoch(0))
 
 
 def test_apportioned_numbers_add_up() -> None:

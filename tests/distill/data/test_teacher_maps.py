@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 def samples(tmp_path: Path) -> list[Sample]:
     """Pictures of several sizes, each a bright field of view in a black border."""
     rng = np.random.default_rng(0)
-    found = []
+    rows = []
     for number, (height, width) in enumerate([(240, 320), (180, 400), (300, 200)]):
         image = np.zeros((height, width, 3), np.uint8)
         box = (slice(height // 6, -height // 6), slice(width // 4, -width // 8))
         image[box] = rng.integers(60, 250, image[box].shape)
         path = tmp_path / f"{number}.png"
         cv2.imwrite(str(path), image)
-        found.append(Sample(str(path), "", "set", str(number)))
-    return found
+        rows.append(Sample(str(path), "", "set", str(number)))
+    return rows
 
 
 @pytest.fixture(autouse=True)
@@ -50,15 +50,15 @@ def test_a_teacher_sees_the_student_s_field_of_view(
     samples: list[Sample], tmp_path: Path, size: int
 ) -> None:
     """A teacher sees the original in the student's field of view."""
-    shown = Frames(samples, "view").batch(slice(0, 3), size)
-    for sample, image in zip(samples, shown, strict=True):
+    images = Frames(samples, "view").batch(slice(0, 3), size)
+    for sample, image in zip(samples, images, strict=True):
         original = cv2.cvtColor(cv2.imread(sample.image), cv2.COLOR_BGR2RGB)
         part = cut(original, seen_part(original, "view"))
         assert part.shape != original.shape, "there is a border to cut off"
         assert np.array_equal(image, to_input(part, (size, size), bgr=False))
     store = decode_images(samples, (32, 32), tmp_path / "images", rule="view")
     if size == 32:
-        assert np.array_equal(shown, store.images), "the same part as the student's"
+        assert np.array_equal(images, store.images), "the same part as the student's"
 
 
 def test_the_key_depends_on_the_part_and_not_on_the_size(samples: list[Sample]) -> None:

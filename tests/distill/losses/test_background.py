@@ -33,8 +33,8 @@ def test_it_is_the_weighted_cross_entropy_of_the_inverted_mask() -> None:
     weight = 1 + 5 * (near - mask).abs()
     score = torch.sigmoid(logits)
     entropy = -((1 - mask) * score.log() + mask * (1 - score).log())
-    wanted = ((weight * entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3))).mean()
-    torch.testing.assert_close(background_loss(logits, mask), wanted, rtol=1e-4, atol=1e-5)
+    expected = ((weight * entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3))).mean()
+    torch.testing.assert_close(background_loss(logits, mask), expected, rtol=1e-4, atol=1e-5)
     sure = background_loss(20 * (1 - 2 * mask), mask)
     assert sure < 1e-6
     assert structure_loss(20 * (2 * mask - 1), mask) < 1e-3, "the polyp's loss is what it was"
@@ -65,23 +65,23 @@ def test_any_student_is_given_a_head_that_is_not_exported() -> None:
 def test_a_student_with_a_background_of_its_own_needs_no_head() -> None:
     torch.manual_seed(2)
     student = PraNetV2(pretrained=False, base=8, blocks=(1, 1, 1, 1), width=4, reverse=(8, 4, 4))
-    made = objective(student, background=True)
-    assert made.background is None
-    maps, masks = made.maps(torch.randn(2, 3, 64, 64)), disc()
+    built = objective(student, background=True)
+    assert built.background is None
+    maps, masks = built.maps(torch.randn(2, 3, 64, 64)), disc()
     heavy = objective(student, background_weight=1.6).task_loss(maps, masks)
     light = objective(student, background_weight=0.0).task_loss(maps, masks)
-    entropy = torch.stack([background_loss(found, masks) for found in maps.background]).mean()
+    entropy = torch.stack([background_loss(logits, masks) for logits in maps.background]).mean()
     torch.testing.assert_close(heavy - light, 1.6 * entropy)
 
 
 def test_the_reconstruction_counts_with_its_weight() -> None:
     torch.manual_seed(3)
     student = EdgeXS(pretrained=False, decoder="rpca")
-    made = objective(student, reconstruction_weight=0.5)
-    maps, masks = made.maps(torch.randn(2, 3, 64, 64)), disc()
+    built = objective(student, reconstruction_weight=0.5)
+    maps, masks = built.maps(torch.randn(2, 3, 64, 64)), disc()
     assert maps.reconstruction is not None
     light = objective(student, reconstruction_weight=0.0).task_loss(maps, masks)
-    torch.testing.assert_close(made.task_loss(maps, masks) - light, 0.5 * maps.reconstruction)
+    torch.testing.assert_close(built.task_loss(maps, masks) - light, 0.5 * maps.reconstruction)
 
 
 def test_the_published_recipe_has_no_loss_of_the_background() -> None:

@@ -27,12 +27,12 @@ from distill.students.detection import BoxMaps, DetectionHead
 
 
 def masks(*boxes: tuple[int, int, int, int] | None, side: int = 64) -> Tensor:
-    made = torch.zeros(len(boxes), 1, side, side)
+    batch = torch.zeros(len(boxes), 1, side, side)
     for view, box in enumerate(boxes):
         if box is not None:
             x, y, width, height = box
-            made[view, 0, y : y + height, x : x + width] = 1
-    return made
+            batch[view, 0, y : y + height, x : x + width] = 1
+    return batch
 
 
 def random_maps(batch: int, grid: int = 16, *, seed: int = 0, **keywords: Any) -> BoxMaps:
@@ -41,24 +41,24 @@ def random_maps(batch: int, grid: int = 16, *, seed: int = 0, **keywords: Any) -
     return BoxMaps(*(torch.randn(batch, count, grid, grid, **keywords) for count, _ in shapes))
 
 
-def exact_maps(given: Tensor, grid: int = 16) -> BoxMaps:
+def exact_maps(masks_of_frames: Tensor, grid: int = 16) -> BoxMaps:
     """Logits that say exactly what the boxes of masks are."""
-    targets = box_targets(mask_edges(given), (grid, grid))
-    heat = torch.full((len(given), 1, grid, grid), -8.0)
-    size, offset = torch.zeros(2, len(given), 2, grid, grid)
-    for (view, row, column), wanted, inside in zip(
+    targets = box_targets(mask_edges(masks_of_frames), (grid, grid))
+    heat = torch.full((len(masks_of_frames), 1, grid, grid), -8.0)
+    size, offset = torch.zeros(2, len(masks_of_frames), 2, grid, grid)
+    for (view, row, column), share, inside in zip(
         targets.centers.tolist(), targets.size, targets.offset, strict=True
     ):
         heat[view, 0, row, column] = 8.0
-        size[view, :, row, column] = torch.logit(wanted)
+        size[view, :, row, column] = torch.logit(share)
         offset[view, :, row, column] = torch.logit(inside, eps=1e-6)
-    return BoxMaps(heat, size, offset, torch.zeros(len(given), 4, grid, grid))
+    return BoxMaps(heat, size, offset, torch.zeros(len(masks_of_frames), 4, grid, grid))
 
 
 def test_targets_of_a_box_by_hand() -> None:
-    given = masks((8, 16, 24, 20), None)
-    assert mask_edges(given) == [[(8 / 64, 16 / 64, 32 / 64, 36 / 64)], []]
-    targets = box_targets(mask_edges(given), (16, 16))
+    frame_masks = masks((8, 16, 24, 20), None)
+    assert mask_edges(frame_masks) == [[(8 / 64, 16 / 64, 32 / 64, 36 / 64)], []]
+    targets = box_targets(mask_edges(frame_masks), (16, 16))
     assert targets.centers.tolist() == [[0, 6, 5]]
     assert targets.size.tolist() == [[24 / 64, 20 / 64]]
     assert targets.offset.tolist() == [[0.0, 0.5]]
@@ -114,9 +114,9 @@ def test_errors_of_boxes_equal_their_definition() -> None:
         targets.centers.tolist(), targets.size, targets.offset, strict=True
     ):
         for axis in range(2):
-            found = torch.sigmoid(maps.size[view, axis, row, column])
+            predicted = torch.sigmoid(maps.size[view, axis, row, column])
             place = torch.sigmoid(maps.offset[view, axis, row, column])
-            error = SIZE_WEIGHT * 8 * abs(found - size[axis]) + abs(place - offset[axis])
+            error = SIZE_WEIGHT * 8 * abs(predicted - size[axis]) + abs(place - offset[axis])
             total += float(weight[view] * error)
     assert float(box_errors(maps, targets, weight)) == pytest.approx(total / 2, rel=1e-5)
     none = box_targets([[], []], (8, 8))
@@ -142,32 +142,32 @@ def test_contrast_equals_its_definition() -> None:
         same = torch.exp(one @ other / TEMPERATURE)
         others = sum(torch.exp(one @ b / TEMPERATURE) for b in background)
         expected.append(-torch.log(same / (same + others)))
-    found = contrast_loss(features, inside, order)
-    assert float(found) == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
+    loss = contrast_loss(features, inside, order)
+    assert float(loss) == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
     inside[2] = 0
     assert float(contrast_loss(features, inside)) == 0, "one view has no partner"
 
 
 def test_hard_frames_weigh_more() -> None:
-    given = masks((8, 16, 24, 20), (30, 30, 20, 20), None, None)
-    maps = exact_maps(given)
+    frame_masks = masks((8, 16, 24, 20), (30, 30, 20, 20), None, None)
+    maps = exact_maps(frame_masks)
     maps.heat[1] = -8.0
     maps.heat[3, 0, 5, 5] = 4.0
-    weights = hard_frame_weights(maps, mask_edges(given))
-    wanted = torch.tensor([LEAST_WEIGHT, 1.0, LEAST_WEIGHT, 1.0])
-    assert torch.allclose(weights, wanted / wanted.mean(), atol=1e-4)
+    weights = hard_frame_weights(maps, mask_edges(frame_masks))
+    expected = torch.tensor([LEAST_WEIGHT, 1.0, LEAST_WEIGHT, 1.0])
+    assert torch.allclose(weights, expected / expected.mean(), atol=1e-4)
     assert weights.mean() == pytest.approx(1.0)
 
 
 def test_exact_maps_have_the_least_loss() -> None:
-    given = masks((8, 16, 24, 20), (30, 30, 20, 20))
-    maps = exact_maps(given)
-    least = detection_loss(maps, given, contrast_weight=0.0, hard_frames=False)
+    frame_masks = masks((8, 16, 24, 20), (30, 30, 20, 20))
+    maps = exact_maps(frame_masks)
+    least = detection_loss(maps, frame_masks, contrast_weight=0.0, hard_frames=False)
     assert float(least) < 0.01
     moved = maps._replace(heat=maps.heat.roll(3, dims=3))
-    assert float(detection_loss(moved, given, contrast_weight=0.0, hard_frames=False)) > 1
+    assert float(detection_loss(moved, frame_masks, contrast_weight=0.0, hard_frames=False)) > 1
     smaller = maps._replace(size=maps.size - 1)
-    assert float(detection_loss(smaller, given, contrast_weight=0.0, hard_frames=False)) > 0.1
+    assert float(detection_loss(smaller, frame_masks, contrast_weight=0.0, hard_frames=False)) > 0.1
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -175,8 +175,8 @@ def test_every_output_takes_a_finite_gradient(hard: bool) -> None:
     torch.manual_seed(0)
     head = DetectionHead(6)
     features = torch.randn(3, 6, 16, 16, requires_grad=True)
-    given = masks((8, 16, 24, 20), (30, 30, 20, 20), None)
-    detection_loss(head(features), given, contrast_weight=0.3, hard_frames=hard).backward()
+    frame_masks = masks((8, 16, 24, 20), (30, 30, 20, 20), None)
+    detection_loss(head(features), frame_masks, contrast_weight=0.3, hard_frames=hard).backward()
     assert features.grad is not None
     assert features.grad.isfinite().all()
     for parameter in head.parameters():
@@ -191,16 +191,16 @@ def test_every_output_takes_a_finite_gradient(hard: bool) -> None:
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     maps = random_maps(2, 4, dtype=torch.float64)
-    given = masks((8, 16, 24, 20), (30, 30, 20, 20))
+    frame_masks = masks((8, 16, 24, 20), (30, 30, 20, 20))
 
     def loss(*values: Tensor) -> Tensor:
-        targets = box_targets(mask_edges(given), (4, 4))
-        made = BoxMaps(*values)
+        targets = box_targets(mask_edges(frame_masks), (4, 4))
+        box_maps = BoxMaps(*values)
         ones = torch.ones(2, dtype=torch.float64)
         return (
-            focal_loss(made.heat, targets.heat.double(), ones)
-            + box_errors(made, targets, ones)
-            + contrast_loss(made.features, targets.inside.double(), torch.tensor([1, 0]))
+            focal_loss(box_maps.heat, targets.heat.double(), ones)
+            + box_errors(box_maps, targets, ones)
+            + contrast_loss(box_maps.features, targets.inside.double(), torch.tensor([1, 0]))
         )
 
     inputs = [value.requires_grad_() for value in maps]

@@ -32,10 +32,10 @@ def test_the_task_loss_sees_interpolated_probabilities() -> None:
     logits = torch.randn(2, 1, 5, 5, generator=rng)
     masks = (torch.rand(2, 1, 5, 5, generator=rng) > 0.5).float()
     confidence = torch.tensor([0.25, 0.8]).view(2, 1, 1, 1)
-    shown = hinted_logits(logits, masks, confidence, torch.tensor([True, False]))
+    hinted = hinted_logits(logits, masks, confidence, torch.tensor([True, False]))
     c, p, y = (x.numpy()[0] for x in (confidence, torch.sigmoid(logits), masks))
-    np.testing.assert_allclose(torch.sigmoid(shown)[0].numpy(), c * p + (1 - c) * y, atol=1e-5)
-    assert torch.equal(shown[1], logits[1])
+    np.testing.assert_allclose(torch.sigmoid(hinted)[0].numpy(), c * p + (1 - c) * y, atol=1e-5)
+    assert torch.equal(hinted[1], logits[1])
 
 
 def test_doubt_lowers_the_loss_of_wrong_images_alone() -> None:
@@ -43,8 +43,8 @@ def test_doubt_lowers_the_loss_of_wrong_images_alone() -> None:
     doubt = torch.zeros(2, 1, 1, 1, requires_grad=True)
     logits = torch.full((2, 1, 4, 4), -3.0)
     logits[1] = 3.0  # the second image is right already
-    shown = hinted_logits(logits, masks, torch.sigmoid(doubt), torch.tensor([True, True]))
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(shown, masks)
+    hinted = hinted_logits(logits, masks, torch.sigmoid(doubt), torch.tensor([True, True]))
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(hinted, masks)
     (gradient,) = torch.autograd.grad(loss, doubt)
     wrong, right = gradient.flatten().tolist()
     assert wrong > 5 * right > 0
@@ -57,8 +57,8 @@ def test_a_saturated_confidence_has_finite_gradients() -> None:
         doubt = torch.full((1, 1, 1, 1), value, requires_grad=True)
         hints = ConfidenceHints(0.3)
         torch.manual_seed(0)
-        shown, cost = hints(logits, masks, doubt)
-        total = torch.nn.functional.binary_cross_entropy_with_logits(shown, masks) + cost
+        hinted, cost = hints(logits, masks, doubt)
+        total = torch.nn.functional.binary_cross_entropy_with_logits(hinted, masks) + cost
         assert all(
             bool(torch.isfinite(g).all()) for g in torch.autograd.grad(total, (logits, doubt))
         )
@@ -97,10 +97,12 @@ def test_the_confidence_takes_no_gradient_and_no_engine_has_it() -> None:
 
 
 def test_the_objective_adds_the_cost_and_learns_the_confidence() -> None:
-    made = make_config({"data": ["x"], "recipe": "none", "student": "edge-xs", "uncertainty": True})
-    assert made.student.network == "edge-xs+uncertainty"
-    student = build_student(made.student.network, pretrained=False)
-    objective = Objective(student, made.loss, made.run)
+    settings = make_config(
+        {"data": ["x"], "recipe": "none", "student": "edge-xs", "uncertainty": True}
+    )
+    assert settings.student.network == "edge-xs+uncertainty"
+    student = build_student(settings.student.network, pretrained=False)
+    objective = Objective(student, settings.loss, settings.run)
     images = torch.randn(2, 3, 64, 64)
     masks = (torch.rand(2, 1, 64, 64) > 0.5).float()
     objective(Batch(images, masks, []), Step(0, 0)).total.backward()
@@ -140,7 +142,7 @@ def test_a_killed_run_continues_and_is_judged_but_not_quantized(
 ) -> None:
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "runs"))
     settings = config(data, checkpoint_minutes=1e-9)
-    whole = start_run(settings, out=tmp_path / "whole")
+    uncut = start_run(settings, out=tmp_path / "whole")
     original, steps = Trainer.train_step, 0
 
     def killed(self: Trainer, batch: Batch) -> dict[str, float]:
@@ -156,26 +158,26 @@ def test_a_killed_run_continues_and_is_judged_but_not_quantized(
     monkeypatch.setattr(Trainer, "train_step", original)
     left, right = (
         load_checkpoint(run / "checkpoints" / "last.pt")["objective"]
-        for run in (whole, resume_run(tmp_path / "cut"))
+        for run in (uncut, resume_run(tmp_path / "cut"))
     )
     assert left["hints.price"] != FIRST_PRICE
     assert all(torch.equal(left[name], right[name]) for name in left)
 
     pairs = find_pairs(data / "validation")
-    report = evaluate_run(whole, pairs)
+    report = evaluate_run(uncut, pairs)
     assert report.confidence is not None
     assert report.confidence.n == len(pairs) == 4
     assert set(report.confidence.by_confidence) == {"maximum score", "peak score", "confidence"}
-    loaded = load_run(whole)
+    loaded = load_run(uncut)
     image = read_image(pairs[0].image)
     assert student_logits(loaded.student, image, 64).shape == (16, 16)
 
     for refused in (
-        lambda: train_qat(whole),
-        lambda: make_bundle(whole, tmp_path / "bundle"),
-        lambda: exported_engines(whole, "f32"),
+        lambda: train_qat(uncut),
+        lambda: make_bundle(uncut, tmp_path / "bundle"),
+        lambda: exported_engines(uncut, "f32"),
         lambda: load_student_file(Path("weights.pt"), "edge-s+uncertainty"),
     ):
         with pytest.raises(UsageError, match="confidence, which is for training and evaluation"):
             refused()
-    assert not (whole / "qat8").exists()
+    assert not (uncut / "qat8").exists()

@@ -43,24 +43,24 @@ def maps(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int =
 
 
 def same_numbers(
-    found: Callable[[Tensor, Tensor, Tensor], Tensor],
+    actual: Callable[[Tensor, Tensor, Tensor], Tensor],
     expected: Callable[..., Tensor],
     triple: list[Tensor],
 ) -> None:
     """Values and gradients agree, in the dtypes of the maps, whatever factor stands in front."""
     low, high, target = triple
-    got, wanted = found(low, high, target), expected(low, high, target)
-    assert got.dtype == wanted.dtype == torch.float32
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
-    for mine, reference in zip(
-        torch.autograd.grad(0.3 * got, (low, high)),
-        torch.autograd.grad(0.3 * wanted, (low, high)),
+    loss, expected_loss = actual(low, high, target), expected(low, high, target)
+    assert loss.dtype == expected_loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=1e-6)
+    for gradient, reference in zip(
+        torch.autograd.grad(0.3 * loss, (low, high)),
+        torch.autograd.grad(0.3 * expected_loss, (low, high)),
         strict=True,
     ):
-        assert mine.dtype == low.dtype
+        assert gradient.dtype == low.dtype
         exact = low.dtype == torch.float32
         torch.testing.assert_close(
-            mine, reference, rtol=1e-4 if exact else 1e-2, atol=1e-6 if exact else 1e-4
+            gradient, reference, rtol=1e-4 if exact else 1e-2, atol=1e-6 if exact else 1e-4
         )
 
 
@@ -89,12 +89,12 @@ def test_the_cpu_path_is_exact_to_five_digits(shape: tuple[int, ...]) -> None:
     inside = [torch.fft.fftfreq(side, 1 / side).abs() <= 4 for side in shape[2:]]
     smooth = torch.fft.ifft2(spectrum * (inside[0][:, None] & inside[1])).real
     rest = double[2] - smooth
-    wanted = (double[0] - smooth).square().mean() + (double[1] - rest).square().mean()
+    expected = (double[0] - smooth).square().mean() + (double[1] - rest).square().mean()
     loss = spectral_loss(low, high, target, radius=4)
-    assert abs(loss.item() - wanted.item()) <= 1e-5 * wanted.item()
-    exact = torch.autograd.grad(wanted, double[:2])
-    for mine, reference in zip(torch.autograd.grad(loss, (low, high)), exact, strict=True):
-        assert (mine - reference).norm() <= 1e-5 * reference.norm()
+    assert abs(loss.item() - expected.item()) <= 1e-5 * expected.item()
+    exact = torch.autograd.grad(expected, double[:2])
+    for gradient, reference in zip(torch.autograd.grad(loss, (low, high)), exact, strict=True):
+        assert (gradient - reference).norm() <= 1e-5 * reference.norm()
 
 
 def test_the_cpu_path_ignores_memory_layout_and_chunk_size(
@@ -122,9 +122,9 @@ def test_a_second_backward_pass_gives_the_same_gradients() -> None:
 
 def test_a_radial_band_is_smooth_and_equals_its_box_on_the_axes() -> None:
     t = torch.arange(16) / 16 * 2 * torch.pi
-    for k, kept in ((2, 1.0), (3, 1.0), (4, 0.0)):
+    for k, gain in ((2, 1.0), (3, 1.0), (4, 0.0)):
         wave = torch.cos(k * t).expand(1, 1, 16, 16)
-        torch.testing.assert_close(low_band(wave, 3, "radial"), kept * wave, atol=1e-5, rtol=0)
+        torch.testing.assert_close(low_band(wave, 3, "radial"), gain * wave, atol=1e-5, rtol=0)
     diagonal = torch.cos(3 * t[:, None] + 2 * t[None, :])[None, None]
     share = (low_band(diagonal, 3, "radial") * diagonal).sum() / (diagonal**2).sum()
     assert 0.1 < share < 0.9, "|k| = 3.6 lies on the slope"
@@ -190,21 +190,21 @@ def test_an_incoming_gradient_scales_in_place(way: Way) -> None:
     """An incoming gradient scales in place and one changes nothing."""
     low, high, target = maps((2, 3, 16, 16))
     loss = SpectralLoss.apply(low, high, target, 2, "box", way)
-    kept = torch.autograd.grad(loss, (low, high), retain_graph=True)
-    copies = [grad.clone() for grad in kept]
+    grads = torch.autograd.grad(loss, (low, high), retain_graph=True)
+    copies = [grad.clone() for grad in grads]
     scaled = torch.autograd.grad(loss, (low, high), torch.tensor(0.25))
-    for grad, copy, other in zip(kept, copies, scaled, strict=True):
+    for grad, copy, other in zip(grads, copies, scaled, strict=True):
         assert torch.equal(grad, copy), "a second pass leaves handed out gradients alone"
         torch.testing.assert_close(other, copy / 4)
 
 
 def test_compiled_code_holds_the_loss_as_one_operator() -> None:
     low, high, target = maps((1, 2, 12, 10))
-    seen = []
+    graphs = []
 
     def backend(module: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
         del inputs
-        seen.append([str(node.target) for node in module.graph.nodes])
+        graphs.append([str(node.target) for node in module.graph.nodes])
         return module
 
     def weighted(low: Tensor, high: Tensor) -> Tensor:
@@ -215,8 +215,8 @@ def test_compiled_code_holds_the_loss_as_one_operator() -> None:
         lambda low, high, _: compiled(low, high), lambda low, high, _: weighted(low, high),
         [low, high, target],
     )  # fmt: skip
-    assert len(seen) == 1
-    assert sum("edge_difom.spectral_loss" in name for name in seen[0]) == 1
+    assert len(graphs) == 1
+    assert sum("edge_difom.spectral_loss" in name for name in graphs[0]) == 1
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
@@ -259,16 +259,18 @@ def test_a_weighted_distance_is_the_sum_over_the_whole_spectrum(shape: tuple[int
     low, _, target = maps(shape)
     H, W = shape[-2:]
     weight = radial_weight(H, W)
-    whole = torch.cat([weight, weight[:, 1 : (W + 1) // 2].flip(1)], dim=1)
+    full_weight = torch.cat([weight, weight[:, 1 : (W + 1) // 2].flip(1)], dim=1)
 
     def plain(x: Tensor) -> Tensor:
-        distance: Tensor = (whole * torch.fft.fft2(x - target, norm="ortho").abs() ** 2).mean()
+        distance: Tensor = (
+            full_weight * torch.fft.fft2(x - target, norm="ortho").abs() ** 2
+        ).mean()
         return distance
 
-    found, expected = weighted_loss(low, target, weight), plain(low)
-    torch.testing.assert_close(found, expected)
-    mine, reference = (torch.autograd.grad(3 * loss, low)[0] for loss in (found, expected))
-    torch.testing.assert_close(mine, reference, atol=1e-6, rtol=1e-4)
+    weighted, expected = weighted_loss(low, target, weight), plain(low)
+    torch.testing.assert_close(weighted, expected)
+    gradient, reference = (torch.autograd.grad(3 * loss, low)[0] for loss in (weighted, expected))
+    torch.testing.assert_close(gradient, reference, atol=1e-6, rtol=1e-4)
 
 
 def test_equal_weights_give_the_mean_squared_error() -> None:

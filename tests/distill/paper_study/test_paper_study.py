@@ -103,12 +103,12 @@ def test_a_table_that_cannot_be_is_refused(data: Path, changes: dict[str, Any], 
 
 def test_the_sets_that_are_there_are_found(tests: Path, data: Path) -> None:
     for where in (tests, tests.parent):
-        found = find_test_sets([str(where)])
-        assert {name: len(frames.pairs) for name, frames in found.items()} == {
+        sets = find_test_sets([str(where)])
+        assert {name: len(frames.pairs) for name, frames in sets.items()} == {
             "kvasir": 3,
             "etis": 2,
         }
-        assert "not comparable" in found["etis"].notes[0]
+        assert "not comparable" in sets["etis"].notes[0]
     both = find_test_sets([f"kvasir:{tests}", str(data / "validation")])
     assert list(both) == ["kvasir", "validation"]
     with pytest.raises(UsageError, match="named kvasir"):
@@ -134,9 +134,9 @@ def test_a_dry_run_states_hours_and_disk_and_trains_nothing(
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert "not on this machine" in shown
-    assert " h and " in shown
+    text = capsys.readouterr().out
+    assert "not on this machine" in text
+    assert " h and " in text
     assert not (tmp_path / "out").exists()
 
 
@@ -147,11 +147,11 @@ def test_costs_follow_epochs_and_teachers_and_what_is_done(
     sets = find_test_sets([str(tests)])
     spec = "efficientnet_lite2?size=64"
     table = study(data, foundations=[0, 1], teachers=[spec])
-    found = costs.forecast(table, sets, tmp_path / "study")
-    (row,) = found.students
+    prediction = costs.forecast(table, sets, tmp_path / "study")
+    (row,) = prediction.students
     assert (row.cells, row.step_s) == (2, 3600.0)
     assert row.train_h == pytest.approx(2 * 2.03)  # two steps an epoch, with and without a teacher
-    (teacher,) = found.teachers
+    (teacher,) = prediction.teachers
     assert (teacher.frames, teacher.hours, teacher.bytes) == (6, 6.0, 2 * 6 * 120 * 4 * 4)
     run_paper_study(table, sets, tmp_path / "study")
     done = costs.forecast(table, sets, tmp_path / "study")
@@ -168,8 +168,8 @@ def test_a_stopped_study_goes_on_and_gives_the_same_table(
     settings = TINY | {"checkpoint_minutes": 1e-9}
     teachers = ["efficientnet_lite2?size=64"]
     table = study(data, foundations=[0, 1], teachers=teachers, settings=settings)
-    whole = run_paper_study(table, sets, tmp_path / "whole")
-    assert [set(cell.sets) for cell in whole.cells] == [{"etis", "kvasir"}] * 2
+    uncut = run_paper_study(table, sets, tmp_path / "whole")
+    assert [set(cell.sets) for cell in uncut.cells] == [{"etis", "kvasir"}] * 2
     with killed_in_step(4):  # the last one of the second cell
         run_paper_study(table, sets, tmp_path / "cut")
     assert not (tmp_path / "cut" / "study.json").exists()
@@ -179,7 +179,7 @@ def test_a_stopped_study_goes_on_and_gives_the_same_table(
         table, sets, tmp_path / "cut", announce=lambda *step: announced.append(step)
     )
     assert announced == [(2, 2, "edge-xs-1f-0")]
-    assert cut.cells == whole.cells
+    assert cut.cells == uncut.cells
     with pytest.raises(UsageError, match="different settings"):
         run_paper_study(study(data, settings=TINY | {"epochs": 2}), sets, tmp_path / "cut")
 

@@ -63,7 +63,7 @@ def plain_filter(
         covered = [int(np.sum((pieces == piece) & box)) for box in inside]
         if covered and max(covered) > 0:
             owned[covered.index(max(covered))].append(piece)
-    kept, fitting = np.zeros_like(pseudo), 0
+    filtered, fitting = np.zeros_like(pseudo), 0
     for own, box, within in zip(owned, boxes, inside, strict=True):
         if not own:
             continue
@@ -73,9 +73,9 @@ def plain_filter(
         both = max(sides[0], 0) * max(sides[1], 0)
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (around, box)]
         if both / (sum(areas) - both) >= least:
-            kept |= np.isin(pieces, own) & within
+            filtered |= np.isin(pieces, own) & within
             fitting += 1
-    return kept, fitting
+    return filtered, fitting
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -85,9 +85,9 @@ def test_the_filter_is_the_plain_one(seed: int) -> None:
     pseudo = cv2.blur(rng.random((14, 17)), (3, 3)) > 0.52
     corners = rng.uniform(0, 10, (int(rng.integers(0, 4)), 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 8, corners.shape)], axis=1)
-    kept, fitting = fusion_filter(pseudo, boxes, least)
+    filtered, fitting = fusion_filter(pseudo, boxes, least)
     expected, count = plain_filter(pseudo, boxes, least)
-    assert np.array_equal(kept, expected)
+    assert np.array_equal(filtered, expected)
     assert fitting == count
 
 
@@ -95,13 +95,13 @@ def test_a_pseudo_mask_that_leaks_out_of_its_box_is_not_kept() -> None:
     pseudo = np.zeros((40, 40), bool)
     pseudo[10:20, 10:20] = True
     box = np.array([[10.0, 10, 20, 20]])
-    kept, fitting = fusion_filter(pseudo, box, 0.9)
-    assert np.array_equal(kept, pseudo)
+    filtered, fitting = fusion_filter(pseudo, box, 0.9)
+    assert np.array_equal(filtered, pseudo)
     assert fitting == 1
     pseudo[12, 20:40] = True
-    kept, fitting = fusion_filter(pseudo, box, 0.5)
+    filtered, fitting = fusion_filter(pseudo, box, 0.5)
     assert fitting == 0
-    assert not kept.any()
+    assert not filtered.any()
     assert box_iou(np.array([0.0, 0, 2, 2]), np.array([1.0, 1, 3, 3])) == pytest.approx(1 / 7)
     assert box_iou(np.array([0.0, 0, 1, 1]), np.array([2.0, 2, 3, 3])) == 0
 
@@ -158,10 +158,10 @@ def test_the_losses_read_their_own_pixels_alone() -> None:
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 1, 6, 6, generator=rng, requires_grad=True)
     masks = (torch.rand(2, 1, 6, 6, generator=rng) > 0.5).float()
-    known = torch.zeros(2, 1, 6, 6)
-    known[..., :3] = 1
+    certain = torch.zeros(2, 1, 6, 6)
+    certain[..., :3] = 1
     masks[1] = 0
-    loss = known_pixels_loss(logits, masks, known)
+    loss = known_pixels_loss(logits, masks, certain)
     scores = torch.sigmoid(logits.detach()).numpy()
     expected = []
     for s, m in zip(scores[:, 0, :, :3], masks[:, 0, :, :3].numpy(), strict=True):
@@ -173,7 +173,7 @@ def test_the_losses_read_their_own_pixels_alone() -> None:
     (gradient,) = torch.autograd.grad(loss, logits)
     assert bool((gradient[..., 3:] == 0).all())
     other = torch.rand(2, 1, 6, 6, generator=rng)
-    apart = open_pixels_loss(logits, other, known)
+    apart = open_pixels_loss(logits, other, certain)
     squares = (scores - other.numpy())[..., 3:] ** 2
     assert apart.item() == pytest.approx(squares.sum() / 72, rel=1e-5)
     (gradient,) = torch.autograd.grad(apart, logits)
@@ -181,19 +181,19 @@ def test_the_losses_read_their_own_pixels_alone() -> None:
 
 
 def test_the_objective_adds_the_weighted_losses() -> None:
-    made = make_config(
+    settings = make_config(
         {"data": ["x"], "recipe": "none", "box_weight": 0.5, "box_consistency_weight": 3.0}
     )
-    objective = Objective(Redness(), made.loss, made.run)
+    objective = Objective(Redness(), settings.loss, settings.run)
     images, masks = torch.randn(2, 3, 8, 8), torch.ones(2, 1, 8, 8)
-    known = (torch.rand(2, 1, 8, 8) > 0.5).float()
+    certain = (torch.rand(2, 1, 8, 8) > 0.5).float()
     labels = BoxLabels(
-        torch.randn(2, 3, 8, 8), masks, known, torch.rand(2, 1, 8, 8), torch.tensor(0.25)
+        torch.randn(2, 3, 8, 8), masks, certain, torch.rand(2, 1, 8, 8), torch.tensor(0.25)
     )
     losses = objective(Batch(images, masks, [], box_labels=labels), Step(0, 0))
     logits = labels.images[:, :1]
-    expected = known_pixels_loss(logits, masks, known)
-    expected = expected + 3 * open_pixels_loss(logits, labels.scores, known)
+    expected = known_pixels_loss(logits, masks, certain)
+    expected = expected + 3 * open_pixels_loss(logits, labels.scores, certain)
     torch.testing.assert_close(losses.total, losses.task + 0.5 * expected)
     figures = losses.figures()
     assert set(figures) == {"loss", "task", "boxes", "boxes_kept"}
@@ -261,25 +261,25 @@ def test_a_killed_run_with_boxes_continues_bit_for_bit(
 ) -> None:
     """A killed run with boxes continues bit for bit and is quantized."""
     settings = config(folders, checkpoint_minutes=1e-9)
-    whole = start_run(settings, out=tmp_path / "whole")
-    assert '"boxes_kept"' in (whole / "metrics.jsonl").read_text()
+    uncut = start_run(settings, out=tmp_path / "whole")
+    assert '"boxes_kept"' in (uncut / "metrics.jsonl").read_text()
     cut = kill_and_resume(settings, tmp_path / "cut", step=6)
     left, right = (
-        load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut)
+        load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (uncut, cut)
     )
     assert all(torch.equal(left[name], right[name]) for name in left)
-    quantized = train_qat(whole, QatConfig(epochs=1, calibration=4, max_drop=1, max_small_drop=1))
+    quantized = train_qat(uncut, QatConfig(epochs=1, calibration=4, max_drop=1, max_small_drop=1))
     assert (quantized.path / "engines").is_dir()
 
 
 @pytest.mark.slow
 def test_the_command_trains_on_boxes(folders: tuple[Path, Path], tmp_path: Path) -> None:
     settings = ["ema=0.9", "pretrained=false", "batch_size=4", "size=64", "epochs=1", "recipe=none"]
-    given = [part for setting in settings for part in ("--set", setting)]
+    arguments = [part for setting in settings for part in ("--set", setting)]
     result = CliRunner().invoke(
         distill,
         ["--data", str(folders[0]), "--boxes", str(folders[1]), "--student", "edge-xs",
-         "--out", str(tmp_path / "run"), *given],
+         "--out", str(tmp_path / "run"), *arguments],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "run" / "splits.json").read_text())["boxed"]

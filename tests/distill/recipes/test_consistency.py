@@ -61,8 +61,8 @@ def test_the_loss_is_the_cross_entropy_of_sure_pixels() -> None:
 
 
 def test_the_objective_adds_the_weighted_loss() -> None:
-    made = make_config({"data": ["x"], "recipe": "none", "consistency_weight": 0.5})
-    objective = Objective(Redness(), made.loss, made.run)
+    settings = make_config({"data": ["x"], "recipe": "none", "consistency_weight": 0.5})
+    objective = Objective(Redness(), settings.loss, settings.run)
     images, masks = torch.randn(2, 3, 8, 8), torch.ones(2, 1, 8, 8)
     labels = PseudoLabels(torch.randn(2, 3, 8, 8), torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
     losses = objective(Batch(images, masks, [], pseudo=labels), Step(0, 0))
@@ -119,10 +119,10 @@ def test_a_killed_run_with_pseudo_labels_continues_bit_for_bit(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     settings = config(folders, checkpoint_minutes=1e-9)
-    whole = start_run(settings, out=tmp_path / "whole")
-    assert '"consistency"' in (whole / "metrics.jsonl").read_text()
+    uncut = start_run(settings, out=tmp_path / "whole")
+    assert '"consistency"' in (uncut / "metrics.jsonl").read_text()
     cut = kill_and_resume(settings, tmp_path / "cut", step=6)
     left, right = (
-        load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut)
+        load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (uncut, cut)
     )
     assert all(torch.equal(left[name], right[name]) for name in left)

@@ -70,8 +70,8 @@ def config(**changes: object) -> DistillConfig:
 
 
 def parts(**changes: object) -> tuple[LossOptions, RunOptions]:
-    made = config(**changes)
-    return made.loss, made.run
+    settings = config(**changes)
+    return settings.loss, settings.run
 
 
 def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
@@ -83,8 +83,8 @@ def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
     targets = []
     for number in range(teachers):
         view = torch.randn(CHANNELS, 3, generator=torch.Generator().manual_seed(100 + number))
-        seen = torch.einsum("oc,bchw->bohw", view, blocks)
-        target = seen / seen.std() + torch.randn(seen.shape, generator=generator)
+        maps = torch.einsum("oc,bchw->bohw", view, blocks)
+        target = maps / maps.std() + torch.randn(maps.shape, generator=generator)
         mean, std = (
             target.mean(dim=(0, 2, 3), keepdim=True),
             target.std(dim=(0, 2, 3), keepdim=True),
@@ -93,41 +93,39 @@ def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
     return Batch(images, masks, targets)
 
 
-def descend(
-    objective: Objective, steps: int, epoch: int, given: Batch
-) -> list[tuple[float, float]]:
+def descend(objective: Objective, steps: int, epoch: int, data: Batch) -> list[tuple[float, float]]:
     """Distillation loss and standard deviation of its target at every step."""
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
-    found = []
+    figures = []
     for step in range(steps):
-        losses = objective(given, Step(epoch, step))
+        losses = objective(data, Step(epoch, step))
         optimizer.zero_grad()
         losses.distillation[0].backward()
         optimizer.step()
-        found.append((losses.distillation[0].item(), target_deviation(losses.targets[0])))
-    return found
+        figures.append((losses.distillation[0].item(), target_deviation(losses.targets[0])))
+    return figures
 
 
 def test_the_published_target_collapses_and_ours_stays() -> None:
     torch.manual_seed(0)
-    given = batch(size=12)
-    paper = descend(Paper(Small(), *parts(recipe="paper"), [CHANNELS], side=12), 400, 1, given)
-    ours = descend(Difom(Small(), *parts(), [CHANNELS]), 400, 1, given)
+    data = batch(size=12)
+    paper = descend(Paper(Small(), *parts(recipe="paper"), [CHANNELS], side=12), 400, 1, data)
+    difom = descend(Difom(Small(), *parts(), [CHANNELS]), 400, 1, data)
     assert paper[-1][0] < 1e-3 * paper[0][0]
     assert paper[-1][1] < 1e-3 * paper[0][1]
-    assert ours[-1][0] < 0.9 * ours[0][0], "it is learned"
-    assert ours[-1][0] > 1e-3 * ours[0][0]
-    assert ours[-1][1] == ours[0][1] == pytest.approx(1, abs=0.01)
+    assert difom[-1][0] < 0.9 * difom[0][0], "it is learned"
+    assert difom[-1][0] > 1e-3 * difom[0][0]
+    assert difom[-1][1] == difom[0][1] == pytest.approx(1, abs=0.01)
 
 
 def test_the_paper_trains_in_three_phases() -> None:
     objective = Paper(Small(), *parts(recipe="paper", epochs=6), [CHANNELS], side=12)
     assert [objective.phase(epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
-    given = batch()
-    first = objective(given, Step(0, 0))
+    data = batch()
+    first = objective(data, Step(0, 0))
     assert first.distillation == []
     assert first.total is first.task
-    second = objective(given, Step(2, 0))
+    second = objective(data, Step(2, 0))
     assert second.total.item() == pytest.approx(
         0.6 * second.task.item() + 0.1 * second.distillation[0].item(), rel=1e-5
     )
@@ -205,8 +203,8 @@ def test_distilled_maps_lie_on_the_way_to_the_logits() -> None:
             parameter.add_(1.0)
     assert torch.equal(objective.student(images), before)
     maps = objective.student.maps(images)
-    for found in (maps.low, maps.high):
-        (grad,) = torch.autograd.grad(maps.logits.sum(), found, retain_graph=True)
+    for map_of_band in (maps.low, maps.high):
+        (grad,) = torch.autograd.grad(maps.logits.sum(), map_of_band, retain_graph=True)
         assert bool((grad != 0).any())
 
 
@@ -221,11 +219,11 @@ def test_distilled_maps_lie_on_the_way_to_the_logits() -> None:
 )
 def test_schedules_weigh_task_and_teacher(schedule: str, halves: tuple[str, str]) -> None:
     """Each in the same number of epochs, and so of steps."""
-    made = parts(schedule=schedule, epochs=4, distill_weight=0.3)
-    objective = Difom(Small(), *made, [CHANNELS])
-    given = batch()
+    settings = parts(schedule=schedule, epochs=4, distill_weight=0.3)
+    objective = Difom(Small(), *settings, [CHANNELS])
+    data = batch()
     for epoch in range(4):
-        losses = objective(given, Step(epoch, 0))
+        losses = objective(data, Step(epoch, 0))
         teacher, task = losses.distillation[0], losses.task
         expected = {"teacher": teacher, "task": task, "both": task + 0.3 * teacher}
         torch.testing.assert_close(losses.total, expected[halves[epoch // 2]])
@@ -238,11 +236,11 @@ def test_dropping_is_reproducible_and_keeps_the_worst_teacher() -> None:
         [CHANNELS, CHANNELS, CHANNELS],
     )
     losses = [torch.tensor(value) for value in (1.0, 3.0, 2.0)]
-    drawn = [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
-    assert all(kept[1] == 1 for kept in drawn)
-    shares = np.mean(drawn, axis=0)
+    masks = [objective._keep_mask(losses, Step(0, step)).tolist() for step in range(200)]
+    assert all(mask[1] == 1 for mask in masks)
+    shares = np.mean(masks, axis=0)
     assert 0.35 < shares[0] < 0.65
-    assert drawn == [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
+    assert masks == [objective._keep_mask(losses, Step(0, step)).tolist() for step in range(200)]
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (4, 6), (16, 10)])
@@ -256,8 +254,8 @@ def test_further_terms_follow_their_definition() -> None:
     rotated = torch.einsum("oc,bchw->bohw", torch.linalg.qr(torch.randn(5, 5))[0], maps)
     assert patch_similarity_loss(rotated, maps).item() == pytest.approx(0, abs=1e-4)
     assert patch_similarity_loss(torch.randn(2, 5, 8, 8), maps).item() > 0.1
-    answers = torch.randn(2, 3, 6, 7)
-    assert channel_wise_loss(answers + 4.0, answers).item() == pytest.approx(0, abs=1e-6), (
+    logits = torch.randn(2, 3, 6, 7)
+    assert channel_wise_loss(logits + 4.0, logits).item() == pytest.approx(0, abs=1e-6), (
         "a shift is no news"
     )
     mask = (torch.rand(1, 1, 16, 16) > 0.5).float()
@@ -265,30 +263,30 @@ def test_further_terms_follow_their_definition() -> None:
 
 
 def test_channel_wise_distillation_is_its_definition() -> None:
-    mine, theirs = (
+    student_logits, teacher_logits = (
         torch.randn(2, 3, 4, 5, dtype=torch.float64),
         torch.randn(2, 3, 4, 5, dtype=torch.float64),
     )
     tau, total = 2.0, 0.0
     for b in range(2):
         for c in range(3):
-            p, q = ((x[b, c].flatten() / tau).exp() for x in (theirs, mine))
+            p, q = ((x[b, c].flatten() / tau).exp() for x in (teacher_logits, student_logits))
             p, q = p / p.sum(), q / q.sum()
             total += float((p * (p / q).log()).sum())
-    assert channel_wise_loss(mine, theirs, temperature=tau).item() == pytest.approx(
-        tau**2 / 3 * total / 2, rel=1e-5
-    )
+    assert channel_wise_loss(
+        student_logits, teacher_logits, temperature=tau
+    ).item() == pytest.approx(tau**2 / 3 * total / 2, rel=1e-5)
 
 
 def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
     torch.manual_seed(0)
-    given, logits = batch(), 5 * torch.randn(4, 1, 16, 16)
+    data, logits = batch(), 5 * torch.randn(4, 1, 16, 16)
     for channels, schedule in (([CHANNELS], "joint"), ([], "joint"), ([], "distil-first")):
         objective = Difom(
             Small(), *parts(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels
         )
-        shown = given._replace(targets=given.targets[: len(channels)], task_logits=logits)
-        losses = objective(shown, Step(0, 0))
+        batch_of_arm = data._replace(targets=data.targets[: len(channels)], task_logits=logits)
+        losses = objective(batch_of_arm, Step(0, 0))
         assert losses.cwd is not None
         expected = 3 * losses.cwd + (losses.task if schedule == "joint" else 0)
         if channels:
@@ -302,17 +300,17 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
 
 def test_focal_frequency_adds_to_the_distance_of_both_bands() -> None:
     torch.manual_seed(0)
-    given, student = batch(), Small()
+    data, student = batch(), Small()
     plain, focal = (
         Difom(student, *parts(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5)
     )
     focal.heads.load_state_dict(plain.heads.state_dict())
-    target = given.targets[0]
-    low, high = plain.heads[0](student.maps(given.images), GRID)
+    target = data.targets[0]
+    low, high = plain.heads[0](student.maps(data.images), GRID)
     smooth = low_band(target, 1)
     added = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
-    found = [o(given, Step(0, 0)).distillation[0] for o in (plain, focal)]
-    torch.testing.assert_close(found[1], found[0] + 0.5 * added)
+    distances = [o(data, Step(0, 0)).distillation[0] for o in (plain, focal)]
+    torch.testing.assert_close(distances[1], distances[0] + 0.5 * added)
 
 
 def test_the_average_follows_and_resumes() -> None:
@@ -383,15 +381,15 @@ def test_every_recipe_and_option_trains_and_resumes(
         "answers": {"teachers": [], "task_teachers": [f"run:{tmp_path / 'paper-whole'}"]},
     }  # fmt: skip
     for name, changes in cases.items():
-        whole = start_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")
+        uncut = start_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")
         original, steps = Trainer.train_step, 0
 
-        def killed(self: Trainer, given: Batch) -> dict[str, float]:
+        def killed(self: Trainer, data: Batch) -> dict[str, float]:
             nonlocal steps
             steps += 1
             if steps == 4:
                 raise KeyboardInterrupt
-            return original(self, given)  # noqa: B023 - used up within the loop
+            return original(self, data)  # noqa: B023 - used up within the loop
 
         monkeypatch.setattr(Trainer, "train_step", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -399,7 +397,7 @@ def test_every_recipe_and_option_trains_and_resumes(
         monkeypatch.setattr(Trainer, "train_step", original)
         cut = resume_run(tmp_path / f"{name}-cut")
         for file in ("last.pt", "best.pt"):
-            left, right = weights(whole, file), weights(cut, file)
+            left, right = weights(uncut, file), weights(cut, file)
             assert all(torch.equal(left[key], right[key]) for key in left), (name, file)
 
 

@@ -42,7 +42,7 @@ def test_encoders_give_the_maps_that_they_name(name: str) -> None:
     encoder.module.eval()
     with torch.inference_mode():
         maps = encoder.module(torch.zeros(1, 3, 64, 96))
-    assert [tuple(found.shape) for found in maps] == [
+    assert [tuple(one_map.shape) for one_map in maps] == [
         (1, shape.channels, 64 // shape.stride, 96 // shape.stride) for shape in encoder.shapes
     ]
     assert [shape.name for shape in encoder.shapes[-4:]] == ["x4", "x8", "x16", "x32"]
@@ -57,12 +57,12 @@ def test_every_decoder_gives_its_maps_at_any_legal_size(
     x = torch.randn(1, 3, *size)
     maps = student.maps(x)
     width = student.low_channels
-    for found, channels, stride in (
+    for one_map, channels, stride in (
         (maps.logits, 1, 4),
         (maps.low, width, 16),
         (maps.high, width, 8),
     ):
-        assert found.shape == (1, channels, size[0] // stride, size[1] // stride)
+        assert one_map.shape == (1, channels, size[0] // stride, size[1] // stride)
     torch.testing.assert_close(student(x), maps.logits)
     gradients = torch.autograd.grad(maps.logits.sum(), [maps.low, maps.high])
     assert all(gradient.abs().sum() > 0 for gradient in gradients), "they lie on the inference path"
@@ -94,7 +94,7 @@ def test_a_few_steps_lower_the_loss_and_teach_every_weight(decoder: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("network", "error", "said"),
+    ("network", "error", "text"),
     [
         ("edge-s+resnet", "unknown part 'resnet' of student edge-s", "fpn"),
         ("unet+fpn", "fpn does not fit student unet, which has no decoder", "edge-xs"),
@@ -103,10 +103,10 @@ def test_a_few_steps_lower_the_loss_and_teach_every_weight(decoder: str) -> None
         ("resnet+fpn", "unknown student 'resnet'", "edge-s"),
     ],
 )
-def test_a_combination_that_makes_no_sense_is_refused(network: str, error: str, said: str) -> None:
+def test_a_combination_that_makes_no_sense_is_refused(network: str, error: str, text: str) -> None:
     with pytest.raises(UsageError, match=error) as refused:
         build_student(network, pretrained=False)
-    assert said in str(refused.value)
+    assert text in str(refused.value)
 
 
 def test_decoders_refuse_what_they_cannot_read() -> None:

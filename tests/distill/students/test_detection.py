@@ -107,10 +107,10 @@ def test_boxes_are_learned(tmp_path: Path) -> None:
     assert last < first / 3
     detector = RunHead(student.eval(), SIZE, "full-frame")
     true = [picture.mask > 0 for picture in pictures]
-    found = [
+    proposals = [
         detector.detect(picture.image, mask) for picture, mask in zip(pictures, true, strict=True)
     ]
-    figures = box_figures(found, [[mask_box(mask)] if mask.any() else [] for mask in true])
+    figures = box_figures(proposals, [[mask_box(mask)] if mask.any() else [] for mask in true])
     assert figures.f1 is not None
     assert figures.f1 > 0.8
     describe_run(tmp_path, config)

@@ -22,7 +22,7 @@ def test_the_product_convolves_with_the_picture_s_own_kernel() -> None:
     low, high, last = (torch.randn(3, 4, side, side) for side in (4, 8, 16))
     with torch.no_grad():
         product, (at16, at8) = head(deepest, low, high, last)
-        found = static(product)
+        actual = static(product)
         for number in range(3):
             picture = slice(number, number + 1)
             kernel = head.kernel(deepest[picture].amax(dim=(2, 3), keepdim=True))
@@ -30,12 +30,12 @@ def test_the_product_convolves_with_the_picture_s_own_kernel() -> None:
                 (low, high), head.heads, head.updates, (at16, at8), strict=True
             ):
                 weights = own.weight * kernel.view(1, 4, 1, 1)
-                wanted = F.conv2d(features[picture], weights, own.get_parameter("bias"))
-                torch.testing.assert_close(logits[picture], wanted, rtol=1e-4, atol=1e-5)
-                kernel = update(kernel, features[picture], wanted)
+                expected = F.conv2d(features[picture], weights, own.get_parameter("bias"))
+                torch.testing.assert_close(logits[picture], expected, rtol=1e-4, atol=1e-5)
+                kernel = update(kernel, features[picture], expected)
             weights = static.weight * kernel.view(1, 4, 1, 1)
-            wanted = F.conv2d(last[picture], weights, static.bias)
-            torch.testing.assert_close(found[picture], wanted, rtol=1e-4, atol=1e-5)
+            expected = F.conv2d(last[picture], weights, static.bias)
+            torch.testing.assert_close(actual[picture], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_update_looks_where_the_prediction_is_high() -> None:
@@ -48,8 +48,8 @@ def test_an_update_looks_where_the_prediction_is_high() -> None:
     there[..., 2, 3] = 50.0
     with torch.no_grad():
         selected = features[:, :, 2:3, 3:4]
-        wanted = kernel + update.candidate(update.gate(selected) * selected)
-        torch.testing.assert_close(update(kernel, features, there), wanted)
+        expected = kernel + update.candidate(update.gate(selected) * selected)
+        torch.testing.assert_close(update(kernel, features, there), expected)
         torch.testing.assert_close(update(kernel, features, nowhere), kernel)
 
 
@@ -67,8 +67,8 @@ def test_it_starts_as_the_static_head() -> None:
 def test_students_have_it_with_any_decoder(decoder: str) -> None:
     student = EdgeXS(pretrained=False, width=8, decoder=decoder, dynamic_head=True)
     maps = student.maps(torch.randn(2, 3, 96, 64))
-    assert [tuple(found.shape) for found in maps.auxiliary] == [(2, 1, 6, 4), (2, 1, 12, 8)]
-    total = maps.logits.square().sum() + sum(found.square().sum() for found in maps.auxiliary)
+    assert [tuple(one.shape) for one in maps.auxiliary] == [(2, 1, 6, 4), (2, 1, 12, 8)]
+    total = maps.logits.square().sum() + sum(one.square().sum() for one in maps.auxiliary)
     total.backward()
     assert student.dynamic is not None
     assert all(p.grad is not None for p in student.dynamic.parameters() if p.requires_grad)

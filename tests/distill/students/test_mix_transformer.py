@@ -19,19 +19,19 @@ def test_attention_is_the_softmax_of_products_with_reduced_keys(
     x = torch.randn(2, 8, *size)
     with torch.no_grad():
         tokens = to_tokens(x)
-        seen = tokens
+        source = tokens
         if layer.reduce is not None and layer.norm is not None:
             filled = torch.zeros(2, 8, *(-(-side // reduction) * reduction for side in size))
             filled[..., : size[0], : size[1]] = x
-            seen = layer.norm(layer.reduce(filled).flatten(2).transpose(1, 2))
+            source = layer.norm(layer.reduce(filled).flatten(2).transpose(1, 2))
         query = layer.query(tokens)
-        key, value = layer.key_value(seen).chunk(2, dim=2)
+        key, value = layer.key_value(source).chunk(2, dim=2)
         heads = []
         for part in (slice(0, 4), slice(4, 8)):
             products = query[..., part] @ key[..., part].transpose(1, 2) / 4**0.5
             heads.append(products.softmax(dim=2) @ value[..., part])
-        wanted = layer.project(torch.cat(heads, dim=2))
-        torch.testing.assert_close(layer(tokens, size), wanted, rtol=1e-4, atol=1e-5)
+        expected = layer.project(torch.cat(heads, dim=2))
+        torch.testing.assert_close(layer(tokens, size), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_tokens_and_maps_are_the_same_numbers() -> None:

@@ -18,8 +18,8 @@ def test_fusing_at_each_stride_is_the_paper_s_fusion() -> None:
     }
     with torch.no_grad():
         large = {
-            name: F.interpolate(decoder.emphasis[name](found), size=(16, 24), mode="nearest")
-            for name, found in maps.items()
+            name: F.interpolate(decoder.emphasis[name](one_map), size=(16, 24), mode="nearest")
+            for name, one_map in maps.items()
         }
         joined = large["x32"]
         for name in ("x16", "x8", "x4"):
@@ -32,7 +32,7 @@ def test_local_emphasis_sees_five_cells() -> None:
     emphasis = PldDecoder(CHANNELS, 8).eval().emphasis["x8"]
     x = torch.zeros(1, 5, 11, 11, requires_grad=True)
     (gradient,) = torch.autograd.grad(emphasis(x + 1)[0, :, 5, 5].sum(), x)
-    seen = gradient.abs().sum(dim=1)[0] > 0
-    assert seen[3:8, 3:8].any()
-    assert not seen[:3].any()
-    assert not seen[8:].any()
+    touched = gradient.abs().sum(dim=1)[0] > 0
+    assert touched[3:8, 3:8].any()
+    assert not touched[:3].any()
+    assert not touched[8:].any()

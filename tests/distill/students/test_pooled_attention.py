@@ -22,7 +22,7 @@ def test_attention_is_that_of_plain_loops(size: tuple[int, int]) -> None:
     torch.nn.init.normal_(attention.project.weight)
     x = torch.randn(2, 20, *size, dtype=torch.float64)
     with torch.no_grad():
-        found = attention(x).numpy()
+        attended = attention(x).numpy()
         query = attention.query(x).numpy()
         project = attention.project.weight[:, :, 0, 0].numpy()
         kernels = [(c.weight[:, :, 0].numpy(), c.bias) for c in (attention.key, attention.value)]
@@ -47,7 +47,7 @@ def test_attention_is_that_of_plain_loops(size: tuple[int, int]) -> None:
                 weights = np.exp(scores) / np.exp(scores).sum()
                 mixed = sum(w * value for w, value in zip(weights, values, strict=True))
                 expected = x[b, :, row, column].numpy() + project @ mixed
-                np.testing.assert_allclose(found[b, :, row, column], expected, atol=1e-9)
+                np.testing.assert_allclose(attended[b, :, row, column], expected, atol=1e-9)
 
 
 def test_tokens_are_the_means_of_three_grids() -> None:
@@ -81,8 +81,8 @@ def test_a_student_begins_almost_as_without_attention() -> None:
 
 def test_the_setting_names_the_network_or_is_refused() -> None:
     """The setting names the network and unfit students are refused."""
-    made = make_config({"data": ["x"], "pooled_attention": True, "decoder": "pld"})
-    assert made.student.network == "edge-s+pld+pooled-attention"
+    settings = make_config({"data": ["x"], "pooled_attention": True, "decoder": "pld"})
+    assert settings.student.network == "edge-s+pld+pooled-attention"
     with pytest.raises(UsageError, match="does not fit student pranet"):
         build_student("pranet+pooled-attention", pretrained=False)
 

@@ -30,9 +30,9 @@ def test_the_published_softmax_over_one_class_is_one_everywhere() -> None:
     assert torch.equal(torch.softmax(polyp - background, dim=1), torch.ones(2, 1, 6, 6))
     stage = DualAttention(5, 4, 3, 1, "softmax").eval()
     polyp.requires_grad_()
-    found = stage(features, polyp, -background)
-    torch.testing.assert_close(found, 2 * stage.polyp(features))
-    (gradient,) = torch.autograd.grad(found.sum(), polyp)
+    raised = stage(features, polyp, -background)
+    torch.testing.assert_close(raised, 2 * stage.polyp(features))
+    (gradient,) = torch.autograd.grad(raised.sum(), polyp)
     assert torch.count_nonzero(gradient) == 0
 
 
@@ -42,10 +42,10 @@ def test_the_sigmoid_raises_logits_where_the_polyp_leads() -> None:
     stage = DualAttention(5, 4, 3, 1, "sigmoid").eval()
     features, polyp, background = (torch.randn(2, n, 6, 6) for n in (5, 1, 1))
     polyp.requires_grad_()
-    found = stage(features, polyp, -background)
+    raised = stage(features, polyp, -background)
     own = stage.polyp(features)
-    torch.testing.assert_close(found, own * (1 + 1 / (1 + torch.exp(background - polyp))))
-    (gradient,) = torch.autograd.grad(found.sum(), polyp)
+    torch.testing.assert_close(raised, own * (1 + 1 / (1 + torch.exp(background - polyp))))
+    (gradient,) = torch.autograd.grad(raised.sum(), polyp)
     assert gradient.abs().min() > 0
 
 
@@ -56,11 +56,11 @@ def test_both_classes_have_four_outputs_and_the_logits_are_a_sum(size: tuple[int
     x = torch.randn(1, 3, *size)
     maps = student.maps(x)
     shapes = [(1, 1, size[0] // n, size[1] // n) for n in (8, 32, 16, 8)]
-    assert [tuple(found.shape) for found in maps.auxiliary] == shapes
-    assert [tuple(found.shape) for found in maps.background] == shapes
+    assert [tuple(output.shape) for output in maps.auxiliary] == shapes
+    assert [tuple(output.shape) for output in maps.background] == shapes
     large = [
-        nn.functional.interpolate(found, size=shapes[0][2:], mode="nearest")
-        for found in maps.auxiliary
+        nn.functional.interpolate(output, size=shapes[0][2:], mode="nearest")
+        for output in maps.auxiliary
     ]
     torch.testing.assert_close(maps.logits, torch.stack(large).sum(dim=0))
     torch.testing.assert_close(student(x), maps.logits)
@@ -77,12 +77,12 @@ def test_a_few_steps_lower_the_loss_of_both_classes() -> None:
     for _ in range(10):
         maps = student.maps(images)
         total = torch.zeros(())
-        for found, target in (
+        for output, target in (
             *((logits, mask) for logits in maps.auxiliary),
             *((logits, 1 - mask) for logits in maps.background),
         ):
-            wanted = nn.functional.adaptive_avg_pool2d(target, found.shape[-1])
-            total = total + nn.functional.binary_cross_entropy_with_logits(found, wanted)
+            target_mean = nn.functional.adaptive_avg_pool2d(target, output.shape[-1])
+            total = total + nn.functional.binary_cross_entropy_with_logits(output, target_mean)
         optimizer.zero_grad()
         total.backward()
         assert all(p.grad is not None for p in trained)
@@ -94,9 +94,9 @@ def test_a_few_steps_lower_the_loss_of_both_classes() -> None:
 def test_its_attention_is_an_option_and_no_other_student_has_one() -> None:
     values = {"data": ["x"], "student": "pranet-v2", "attention": "softmax"}
     assert make_config(values).student.network == "pranet-v2+softmax"
-    made = build_student("pranet-v2+softmax", pretrained=False)
-    assert isinstance(made, PraNetV2)
-    assert made.stage8.attention == "softmax"
+    student = build_student("pranet-v2+softmax", pretrained=False)
+    assert isinstance(student, PraNetV2)
+    assert student.stage8.attention == "softmax"
     default = build_student("pranet-v2", pretrained=False)
     assert isinstance(default, PraNetV2)
     assert default.stage8.attention == "sigmoid"

@@ -16,8 +16,8 @@ def test_local_mean_is_the_mean_of_17_by_17_cells() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 2, 20, 23)
     kernel = torch.full((2, 1, 17, 17), 1 / 289)
-    wanted = nn.functional.conv2d(x, kernel, padding=8, groups=2)
-    torch.testing.assert_close(local_mean(x), wanted, rtol=1e-4, atol=1e-5)
+    expected = nn.functional.conv2d(x, kernel, padding=8, groups=2)
+    torch.testing.assert_close(local_mean(x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -30,12 +30,12 @@ def test_a_round_is_the_paper_s_with_the_object_s_sign_turned(first: bool) -> No
     with torch.no_grad():
         rest = picture - there
         background = rest + step.prox(rest)
-        found = picture - background
-        weights = step.gate(torch.cat([-found, local_mean(-found)], dim=1))
-        thing = found - step.shrink(-found * weights)
+        removed = picture - background
+        weights = step.gate(torch.cat([-removed, local_mean(-removed)], dim=1))
+        objects = removed - step.shrink(-removed * weights)
         got_background, got_negative = step(picture, None if first else -there)
     torch.testing.assert_close(got_background, background, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(got_negative, -thing, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(got_negative, -objects, rtol=1e-4, atol=1e-4)
 
 
 def test_background_and_object_make_up_the_picture() -> None:
@@ -82,18 +82,18 @@ def test_a_picture_is_rebuilt_from_one_convolution_of_both() -> None:
             part.get_parameter("0.weight") for part in (rebuild.background, rebuild.object)
         ]
         both = torch.cat([background, negative], dim=1)
-        found = nn.functional.conv2d(both, torch.cat(kernels, dim=1), padding=1)
+        product = nn.functional.conv2d(both, torch.cat(kernels, dim=1), padding=1)
         scale = (1 + 1e-5) ** -0.5
-        wanted = rebuild.join((found * scale).clamp(0, 6))
-        torch.testing.assert_close(rebuild(background, negative), wanted, rtol=1e-4, atol=1e-5)
+        expected = rebuild.join((product * scale).clamp(0, 6))
+        torch.testing.assert_close(rebuild(background, negative), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_it_stays_below_its_budget() -> None:
     """At 256 pixels the maps at stride 4 have 64x64 cells; the head of one channel counts too."""
     student = build_student("edge-s+rpca", pretrained=False)
     encoder = student_size(student.encoder, 256)  # type: ignore[arg-type]
-    whole = student_size(student, 256)
+    size = student_size(student, 256)
     assert 16 <= WIDTH <= 24
-    assert whole.macs - encoder.macs < 0.3e9
+    assert size.macs - encoder.macs < 0.3e9
     rounds = sum(p.numel() for p in student.get_submodule("decoder.rounds").parameters())
     assert rounds < 25_000

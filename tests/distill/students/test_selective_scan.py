@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def arguments(length: int, *, seed: int = 0) -> list[Tensor]:
     """Random arguments of a scan in float64: two sequences, three channels, a state of four."""
     torch.manual_seed(seed)
-    made = [
+    values = [
         torch.randn(2, 3, length),
         torch.nn.functional.softplus(torch.randn(2, 3, length)),
         -torch.rand(3, 4) * 2,
@@ -39,34 +39,34 @@ def arguments(length: int, *, seed: int = 0) -> list[Tensor]:
         torch.randn(2, 4, length),
         torch.randn(3),
     ]
-    return [value.double() for value in made]
+    return [value.double() for value in values]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 64, 193])
 def test_the_scan_is_its_recurrence(length: int) -> None:
-    given = arguments(length)
+    values = arguments(length)
     torch.testing.assert_close(
-        selective_scan(*given), recurrent_scan(*given), rtol=1e-10, atol=1e-12
+        selective_scan(*values), recurrent_scan(*values), rtol=1e-10, atol=1e-12
     )
 
 
 def test_the_gradients_are_those_of_the_recurrence() -> None:
-    given, same = ([value.requires_grad_() for value in arguments(21)] for _ in range(2))
+    values, same = ([value.requires_grad_() for value in arguments(21)] for _ in range(2))
     weight = torch.randn(2, 3, 21, dtype=torch.float64)
-    (selective_scan(*given) * weight).sum().backward()
+    (selective_scan(*values) * weight).sum().backward()
     (recurrent_scan(*same) * weight).sum().backward()
-    for one, other in zip(given, same, strict=True):
+    for one, other in zip(values, same, strict=True):
         assert one.grad is not None
         assert one.grad.abs().sum() > 0
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-11)
 
 
 def test_a_cell_sees_those_before_it_alone() -> None:
-    given = arguments(16)
-    before = selective_scan(*given)
-    given[0] = given[0].clone()
-    given[0][..., 9] += 1
-    after = selective_scan(*given)
+    values = arguments(16)
+    before = selective_scan(*values)
+    values[0] = values[0].clone()
+    values[0][..., 9] += 1
+    after = selective_scan(*values)
     assert torch.equal(before[..., :9], after[..., :9])
     assert (before[..., 9:] != after[..., 9:]).all()
 
@@ -75,10 +75,10 @@ def test_long_sequences_stay_finite() -> None:
     torch.manual_seed(0)
     block = SelectiveScan(8)
     x = torch.randn(1, 8, 40, 41, requires_grad=True)
-    found = block(x)
-    assert found.shape == x.shape
-    assert (found - x).abs().max() < 0.5, "it begins almost as the identity"
-    found.square().sum().backward()
+    output = block(x)
+    assert output.shape == x.shape
+    assert (output - x).abs().max() < 0.5, "it begins almost as the identity"
+    output.square().sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     for name, parameter in block.named_parameters():
@@ -122,13 +122,15 @@ def test_a_student_that_scans_teaches_and_is_not_exported(tmp_path: Path) -> Non
         canonicalize(student.eval(), (64, 64))
 
 
-@pytest.mark.parametrize(("kind", "made"), [("sam-mamba", SamMamba), ("sam-cnn", SamCnn)])
-def test_a_guided_sam_is_trained_but_for_sam(kind: str, made: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "expected_type"), [("sam-mamba", SamMamba), ("sam-cnn", SamCnn)])
+def test_a_guided_sam_is_trained_but_for_sam(
+    kind: str, expected_type: type, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     sam_whole().save_pretrained(tmp_path / "sam")
     config = make_config({"data": ["x"], "student": f"{kind}:{tmp_path / 'sam'}", "size": 96})
     student = build_student(config.student.network).train()
-    assert isinstance(student, made)
+    assert isinstance(student, expected_type)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], 1e-2)
     x = torch.randn(2, 3, 96, 96)
@@ -165,11 +167,11 @@ def test_an_adapter_begins_as_plain_sam(tmp_path: Path) -> None:
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         _, _, coarse = student.branch(x)
-        found = student.guided(x, coarse)
+        output = student.guided(x, coarse)
         mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in student._processor[:2])
-        shown = ((x * 128 + 127) / 255 - mean) / deviation
-        plain = network.eval().vision_encoder(shown).last_hidden_state
-    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4)
+        pixels = ((x * 128 + 127) / 255 - mean) / deviation
+        plain = network.eval().vision_encoder(pixels).last_hidden_state
+    torch.testing.assert_close(output, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_a_missing_source_is_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_students_have_the_size_that_the_documents_say(name: str, millions: floa
     assert count / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-def test_the_pixel_shuffle_of_the_unet_is_its_transposed_convolution() -> None:
+def test_the_unets_pixel_shuffle_is_its_transposed_convolution() -> None:
     """ConvTranspose2d(k2, s2) and Conv1x1 + PixelShuffle(2) hold the same numbers, reordered."""
     transposed = torch.nn.ConvTranspose2d(6, 3, 2, stride=2)
     shuffled = torch.nn.Sequential(torch.nn.Conv2d(6, 12, 1), torch.nn.PixelShuffle(2))
@@ -65,8 +65,8 @@ def test_imagenet_weights_stand_where_they_were_trained() -> None:
 
     def compare(module: torch.nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
         assert module.running_var is not None
-        seen = inputs[0].var(dim=(0, 2, 3))
-        pairs.append(torch.stack([seen, module.running_var]).clamp_min(1e-8).log())
+        variance = inputs[0].var(dim=(0, 2, 3))
+        pairs.append(torch.stack([variance, module.running_var]).clamp_min(1e-8).log())
 
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -78,30 +78,30 @@ def test_imagenet_weights_stand_where_they_were_trained() -> None:
     assert np.mean(correlations) > 0.6
 
 
-def test_turned_kernels_give_the_original_features_of_a_turned_picture() -> None:
+def test_turned_kernels_give_features_of_a_turned_picture() -> None:
     """Symmetric padding, which is free in every runtime, would otherwise lose most of ImageNet."""
     same, symmetric = (
         lite_features("lite0", padding=padding).eval() for padding in ("same", "symmetric")
     )
     pictures = to_tensor(np.stack([render(seed, size=(96, 160)).image for seed in range(2)]))
     with torch.inference_mode():
-        wanted, found = same(pictures), symmetric(pictures.flip(2, 3))
-    for ours, original in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours.flip(2, 3), original, rtol=1e-3, atol=1e-3)
+        plain_maps, turned_maps = same(pictures), symmetric(pictures.flip(2, 3))
+    for turned, original in zip(turned_maps, plain_maps, strict=True):
+        torch.testing.assert_close(turned.flip(2, 3), original, rtol=1e-3, atol=1e-3)
 
 
 def test_edge_xs_ends_with_the_first_block_at_stride_32() -> None:
     """Its maps are those that ImageNet taught, down to the last."""
-    whole, cut = lite_features("lite0", padding="symmetric").eval(), EdgeXS().eval()
+    uncut, cut = lite_features("lite0", padding="symmetric").eval(), EdgeXS().eval()
     pictures = to_tensor(np.stack([render(0, size=(64, 96)).image]))
-    blocks = whole.blocks
+    blocks = uncut.blocks
     assert isinstance(blocks, torch.nn.Sequential)
     deep = blocks[5]
     assert isinstance(deep, torch.nn.Sequential)
     with torch.inference_mode():
         f2, f4, f8, f16, f32 = cut.encoder(pictures)
-        wanted = whole(pictures)[:4]
-        assert all(torch.equal(a, b) for a, b in zip((f2, f4, f8, f16), wanted, strict=True))
+        expected = uncut(pictures)[:4]
+        assert all(torch.equal(a, b) for a, b in zip((f2, f4, f8, f16), expected, strict=True))
         assert torch.equal(f32, deep[0](f16))
     assert len(cut.stages()) == 7
 
@@ -124,3 +124,8 @@ def test_dropped_paths_are_dropped_in_training_alone() -> None:
 def test_an_unknown_student_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="edge-s"):
         build_student("resnet")
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(TypeError, match="no part 'bells'"):
+        EdgeXS(pretrained=False, bells=True)  # type: ignore[call-arg]

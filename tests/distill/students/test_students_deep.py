@@ -135,25 +135,27 @@ def test_auxiliary_heads_of_unetpp_are_not_exported() -> None:
 
 def test_res2net_is_the_network_of_the_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    theirs = timm.create_model("res2net50_26w_4s", pretrained=False).eval()
-    ours = Res2Net(pretrained=False).eval()
-    state = theirs.state_dict()
-    ours.load_state_dict(
+    published = timm.create_model("res2net50_26w_4s", pretrained=False).eval()
+    own = Res2Net(pretrained=False).eval()
+    state = published.state_dict()
+    own.load_state_dict(
         {name: value for name, value in state.items() if not name.startswith("fc.")}
     )
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(ours(x)[2], theirs.forward_features(x))
+        torch.testing.assert_close(own(x)[2], published.forward_features(x))
 
-    monkeypatch.setattr(timm, "create_model", lambda *_args, **_kwargs: theirs)
+    monkeypatch.setattr(timm, "create_model", lambda *_args, **_kwargs: published)
     loaded = Res2Net(pretrained=True).eval()
     rgb = torch.randint(0, 256, (1, 3, 64, 64)).float()
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     with torch.inference_mode():
-        wanted = ours.bn1(ours.conv1((rgb / 255 - mean) / std))
-        got = loaded.bn1(loaded.conv1((rgb - 127) / 128))
-    torch.testing.assert_close(got[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
+        expected = own.bn1(own.conv1((rgb / 255 - mean) / std))
+        actual = loaded.bn1(loaded.conv1((rgb - 127) / 128))
+    torch.testing.assert_close(
+        actual[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_missing_weights_say_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:

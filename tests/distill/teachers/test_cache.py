@@ -91,11 +91,11 @@ def exact(teacher: Teacher, store: Pictures) -> Tensor:
 
 def test_maps_come_back_standardized(tmp_path: Path, store: Pictures) -> None:
     teacher = Colors()
-    seen: list[int] = []
-    cache = build(teacher, store, GRID, tmp_path, progress=lambda done, _: seen.append(done))
+    calls: list[int] = []
+    cache = build(teacher, store, GRID, tmp_path, progress=lambda done, _: calls.append(done))
     assert (len(cache), cache.channels, cache.grid) == (ROWS, 4, GRID)
-    assert seen == sorted(seen)
-    assert seen[-1] == ROWS
+    assert calls == sorted(calls)
+    assert calls[-1] == ROWS
     maps = cache.batch(np.arange(ROWS))
     assert maps.dtype == torch.float32
     assert torch.allclose(maps[:, :3].mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-3)
@@ -136,10 +136,10 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         build(Colors(kill_at=killed_at), store, GRID, tmp_path / "killed", batch_size=1)
     rest = Colors()
     resumed = build(rest, store, GRID, tmp_path / "killed", batch_size=5)
-    whole = build(Colors(), store, GRID, tmp_path / "whole")
+    uncut = build(Colors(), store, GRID, tmp_path / "whole")
     assert rest.seen == ROWS - killed_at // BLOCK * BLOCK
-    assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
-    assert torch.equal(resumed.standardizer.scale, whole.standardizer.scale)
+    assert torch.equal(resumed.batch(range(ROWS)), uncut.batch(range(ROWS)))
+    assert torch.equal(resumed.standardizer.scale, uncut.standardizer.scale)
     assert not list((tmp_path / "killed").glob("*.partial"))
 
 
@@ -228,8 +228,8 @@ def test_sums_of_a_killed_run_go_on(tmp_path: Path, store: Pictures) -> None:
     (sums,) = tmp_path.glob("k/*.partial/phi-s-sums.npz")
     assert np.load(sums)["progress"].tolist() == [1, BLOCK * GRID[0] * GRID[1]]
     resumed = build(Colors(), store, GRID, tmp_path / "k", standardize="phi-s")
-    whole = build(Colors(), store, GRID, tmp_path / "w", standardize="phi-s")
-    assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
+    uncut = build(Colors(), store, GRID, tmp_path / "w", standardize="phi-s")
+    assert torch.equal(resumed.batch(range(ROWS)), uncut.batch(range(ROWS)))
 
 
 def test_a_block_damaged_before_its_sum_is_computed_again(tmp_path: Path, store: Pictures) -> None:
@@ -245,8 +245,8 @@ def test_a_block_damaged_before_its_sum_is_computed_again(tmp_path: Path, store:
     teacher = Colors()
     mended = build(teacher, store, GRID, tmp_path)
     assert teacher.seen == ROWS - BLOCK
-    whole = build(Colors(), store, GRID, tmp_path / "whole")
-    assert torch.equal(mended.batch(range(ROWS)), whole.batch(range(ROWS)))
+    uncut = build(Colors(), store, GRID, tmp_path / "whole")
+    assert torch.equal(mended.batch(range(ROWS)), uncut.batch(range(ROWS)))
 
 
 class Recorded(Colors):
@@ -274,17 +274,17 @@ def test_a_large_grid_is_reduced_once(tmp_path: Path, store: Pictures) -> None:
     assert plan.grid == (4, 9), "no finer than the teacher's own"
     sizes = 2 * ROWS * 4 * (8 * 9 + 4 * 9)
     assert (plan.bytes_to_write, plan.frames_to_see) == (sizes, ROWS)
-    seen: list[int] = []
-    cache = plan.build(progress=lambda done, _: seen.append(done))
+    calls: list[int] = []
+    cache = plan.build(progress=lambda done, _: calls.append(done))
     assert (cache.grid, len(cache), teacher.seen) == ((4, 9), ROWS, ROWS)
-    assert seen == sorted(seen)
-    assert seen[-1] == ROWS
+    assert calls == sorted(calls)
+    assert calls[-1] == ROWS
     assert (plan.bytes_to_write, plan.frames_to_see) == (0, 0)
     maps = cache.batch(range(ROWS))
     assert torch.allclose(maps[:, :3].std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3)
     images = torch.from_numpy(store.images).permute(0, 3, 1, 2)
-    whole = resample(teacher.features(images).half().float(), (4, 9))
-    assert torch.allclose(cache.raw(range(ROWS)), whole, atol=0.1)
+    reduced = resample(teacher.features(images).half().float(), (4, 9))
+    assert torch.allclose(cache.raw(range(ROWS)), reduced, atol=0.1)
     # A different grid needs the teacher's own maps and not the teacher.
     again = Colors(kill_at=0, grid=FINE)
     assert build(again, store, (2, 3), tmp_path).grid == (2, 3)

@@ -52,11 +52,11 @@ def test_oneformers_task_does_not_change_the_maps_that_are_taken() -> None:
     network = oneformer().eval()
     pixels = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        taken = network.pixel_level_module(pixels).decoder_features[-1]
+        features = network.pixel_level_module(pixels).decoder_features[-1]
         for _ in range(2):
             task = torch.randint(0, 100, (1, 7)).float()
-            answer = network(pixels, task_inputs=task, output_hidden_states=True)
-            assert torch.equal(answer.pixel_decoder_hidden_states[-1], taken)
+            output = network(pixels, task_inputs=task, output_hidden_states=True)
+            assert torch.equal(output.pixel_decoder_hidden_states[-1], features)
 
 
 @pytest.mark.parametrize("cls", [transformers.Sam2Config, transformers.Sam2VideoConfig])
@@ -75,16 +75,18 @@ def test_the_checkpoint_of_a_whole_sam2_will_do(tmp_path: Path, cls: Any) -> Non
     model = (
         transformers.Sam2Model if cls is transformers.Sam2Config else transformers.Sam2VideoModel
     )
-    whole = model(config)
-    whole.save_pretrained(tmp_path)
+    network = model(config)
+    network.save_pretrained(tmp_path)
     loaded = build_teacher(f"sam2:{tmp_path}").state_dict()
-    kept = {
-        key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")
+    encoder = {
+        key: value
+        for key, value in network.state_dict().items()
+        if key.startswith("vision_encoder.")
     }
-    assert len(kept) == len(loaded)
+    assert len(encoder) == len(loaded)
     assert all(
         torch.equal(loaded[key.replace("vision_encoder.", "network.", 1)], value)
-        for key, value in kept.items()
+        for key, value in encoder.items()
     )
 
 
@@ -93,7 +95,7 @@ def test_the_checkpoint_of_a_whole_sam_will_do(
 ) -> None:
     vision = sam_vision()
     size = {"image_size": 192, "patch_size": 16}
-    whole = transformers.SamModel(
+    network = transformers.SamModel(
         transformers.SamConfig(
             vision_config=vision.config.to_dict(),
             prompt_encoder_config={"hidden_size": 16, "mask_input_channels": 4, **size},
@@ -106,15 +108,17 @@ def test_the_checkpoint_of_a_whole_sam_will_do(
             },
         )
     )
-    whole.save_pretrained(tmp_path)
+    network.save_pretrained(tmp_path)
     capfd.readouterr()
     loaded = build_teacher(f"sam:{tmp_path}").state_dict()
     assert capfd.readouterr() == ("", ""), "no table of keys, no bar"
-    kept = {
-        key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")
+    encoder = {
+        key: value
+        for key, value in network.state_dict().items()
+        if key.startswith("vision_encoder.")
     }
-    assert len(kept) == len(loaded)
-    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in kept.items())
+    assert len(encoder) == len(loaded)
+    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in encoder.items())
 
 
 def test_a_folder_that_is_no_such_checkpoint_is_a_data_error(tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ BUILDERS: dict[str, Callable[[], Teacher]] = {
 @pytest.fixture(scope="module", params=BUILDERS)
 def teachers(request: pytest.FixtureRequest) -> list[Teacher]:
     """A teacher with several random weights: where its cells look is what they have in common."""
-    drawn = []
+    instances = []
     for seed in range(4):
         torch.manual_seed(seed)
-        drawn.append(BUILDERS[request.param]())
-    return drawn
+        instances.append(BUILDERS[request.param]())
+    return instances
 
 
 @pytest.fixture
@@ -110,14 +110,14 @@ def centers(change: Tensor) -> Tensor:
     near = (
         nn.functional.avg_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0].flatten(1).argmax(1)
     )
-    found = []
+    places = []
     for energy, place in zip(change, near, strict=True):
         i, j = int(place) // w, int(place) % w
         rows, columns = slice(max(i - 1, 0), i + 2), slice(max(j - 1, 0), j + 2)
         window = energy[rows, columns] / energy[rows, columns].sum()
         down = window.sum(1) @ (torch.arange(h)[rows] + 0.5)
-        found.append(torch.stack([down, window.sum(0) @ (torch.arange(w)[columns] + 0.5)]))
-    return torch.stack(found)
+        places.append(torch.stack([down, window.sum(0) @ (torch.arange(w)[columns] + 0.5)]))
+    return torch.stack(places)
 
 
 @pytest.mark.parametrize("size", [(96, 128), (64, 200), (150, 70)])
@@ -140,16 +140,16 @@ def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[T
     """The map of an augmented view has the marker where the replayed map has it."""
     for index in range(4):
         theta = random_affine(sample_rng(5, 0, index), (0.75, 1.25))
-        seen, replayed = [], []
+        shifted, replayed = [], []
         for number, teacher in enumerate(teachers):
             images = marked((96, 128), [(2, 4)], number)
             views = np.stack([warp(image.permute(1, 2, 0).numpy(), theta) for image in images])
-            seen.append(
+            shifted.append(
                 energies(teacher.features(torch.from_numpy(views).permute(0, 3, 1, 2), GRID))
             )
             plain = teacher.features(images, GRID)
             replayed.append(energies(warp_maps(plain, theta_batch([theta] * 2))))
-        places = [centers(torch.stack(each).mean(0))[0] for each in (seen, replayed)]
+        places = [centers(torch.stack(each).mean(0))[0] for each in (shifted, replayed)]
         assert (places[0] - places[1]).abs().max() < 0.6
 
 
@@ -185,9 +185,9 @@ def test_maps_have_the_grid_and_are_plain_float32(teacher: Teacher, grid: tuple[
 
 def test_a_batch_gives_what_its_images_give_alone(teacher: Teacher) -> None:
     images = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
-    whole = teacher.features(images, (4, 4))
+    together = teacher.features(images, (4, 4))
     alone = torch.cat([teacher.features(image[None], (4, 4)) for image in images])
-    assert torch.allclose(whole, alone, atol=1e-4 * float(whole.abs().max()))
+    assert torch.allclose(together, alone, atol=1e-4 * float(together.abs().max()))
 
 
 def test_teachers_stay_frozen_whatever_their_parent_does(teacher: Teacher) -> None:

@@ -67,13 +67,13 @@ def test_layers_are_concatenated_on_the_finest_grid_of_them(name: str) -> None:
     pixels = torch.rand(1, 3, teacher.size, teacher.size) * 255
     with torch.no_grad():
         maps = teacher.layer_maps(pixels, names)
-    assert chosen.channels == sum(found.shape[1] for found in maps)
-    finest = max(found.shape[-1] for found in maps)
+    assert chosen.channels == sum(maps_found.shape[1] for maps_found in maps)
+    finest = max(maps_found.shape[-1] for maps_found in maps)
     assert chosen.grid == (min(finest, MAX_CELLS),) * 2
-    found = chosen.features(images)
-    assert found.shape == (2, chosen.channels, *chosen.grid)
-    assert found.isfinite().all()
-    assert found.std() > 0
+    maps_found = chosen.features(images)
+    assert maps_found.shape == (2, chosen.channels, *chosen.grid)
+    assert maps_found.isfinite().all()
+    assert maps_found.std() > 0
     assert not any(parameter.requires_grad for parameter in chosen.parameters())
     assert chosen.identity != teacher.identity
     if usual is not None:

@@ -157,16 +157,16 @@ def test_an_unknown_teacher_names_the_legal_ones(spec: str) -> None:
 
 
 def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+    modes: list[bool] = []
 
     def offline(_: str, *, local_files_only: bool) -> None:
-        asked.append(local_files_only)
+        modes.append(local_files_only)
         raise OSError("We couldn't connect to the hub\nmore")
 
     monkeypatch.setattr(transformers.PretrainedConfig, "get_config_dict", offline)
     with pytest.raises(MissingDependencyError, match="could not be had") as caught:
         build_teacher("dinov2:somebody/something")
-    assert asked == [True, False]  # the local copy first
+    assert modes == [True, False]  # the local copy first
     assert "dinov2:DIR" in caught.value.hint
     assert caught.value.got == "We couldn't connect to the hub"
 
@@ -203,8 +203,8 @@ def test_sams_own_checkpoint_equals_that_of_transformers(
     }
     renamed = {}
     for key, value in state.items():
-        for ours, theirs in names.items():
-            key = key.replace(ours, theirs)
+        for own_key, published_key in names.items():
+            key = key.replace(own_key, published_key)
         renamed[f"vision_encoder.{key}"] = value
     network.load_state_dict(renamed)
     other = resolve("distill.teachers.huggingface:sam")(network)
@@ -223,11 +223,11 @@ def test_published_sam_encoders_are_recognized_by_their_shapes() -> None:
         (build_sam_vit_h, 1280, 32, 16, (7, 15, 23, 31)),
     ):
         with torch.device("meta"):
-            found = encoder_architecture(build().image_encoder.state_dict())
-        assert (found["embed_dim"], found["depth"], found["num_heads"]) == (width, depth, heads)
-        assert (found["img_size"], found["patch_size"], found["out_chans"]) == (1024, 16, 256)
-        assert (found["window_size"], found["global_attn_indexes"]) == (14, layers)
-        assert (found["mlp_ratio"], found["qkv_bias"]) == (4, True)
+            shapes = encoder_architecture(build().image_encoder.state_dict())
+        assert (shapes["embed_dim"], shapes["depth"], shapes["num_heads"]) == (width, depth, heads)
+        assert (shapes["img_size"], shapes["patch_size"], shapes["out_chans"]) == (1024, 16, 256)
+        assert (shapes["window_size"], shapes["global_attn_indexes"]) == (14, layers)
+        assert (shapes["mlp_ratio"], shapes["qkv_bias"]) == (4, True)
 
 
 def test_a_sam_checkpoint_may_be_wrapped_and_in_half_precision(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "got"),
+    ("content", "detail"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"", ""),
@@ -354,7 +354,7 @@ def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> 
     ids=["pointer", "empty", "cut"],
 )
 def test_damaged_weights_of_a_teacher_are_data_errors(
-    content: bytes, got: str, tmp_path: Path
+    content: bytes, detail: str, tmp_path: Path
 ) -> None:
     settings = {"hidden_size": 32, "image_size": 28, "patch_size": 14}
     network = transformers.Dinov2Model(
@@ -364,7 +364,7 @@ def test_damaged_weights_of_a_teacher_are_data_errors(
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(DataError, match="is not a readable checkpoint") as caught:
         build_teacher(f"dinov2:{tmp_path}")
-    assert got in caught.value.got
+    assert detail in caught.value.got
     with pytest.raises(DataError, match="does not hold the weights"):
         build_teacher(f"timm:resnet18@{tmp_path / 'model.safetensors'}")
 

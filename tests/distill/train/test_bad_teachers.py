@@ -29,14 +29,14 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def begun_teachers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the teachers that have begun to fill their caches."""
     begun: list[str] = []
-    made = TeacherRows.make
+    original = TeacherRows.make
 
     def recorded(self: TeacherRows, *arguments: Any) -> Any:
         begun.append(self.teacher.name)
-        return made(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(TeacherRows, "make", recorded)
     return begun
@@ -60,17 +60,19 @@ def constant(folder: Path) -> str:
     return f"dinov2:{folder}?size=56"
 
 
-def test_constant_maps_are_named_and_not_called_blank(tmp_path: Path, seen: list[str]) -> None:
+def test_constant_maps_are_named_and_not_called_blank(
+    tmp_path: Path, begun_teachers: list[str]
+) -> None:
     bad = constant(tmp_path / "constant")
     with pytest.raises(DataError, match="teacher dinov2 gives the same map for every") as caught:
         start_run(config(tmp_path, bad), out=tmp_path / "run")
     assert "weights are random, missing or of a different network" in caught.value.hint
     assert "blank" not in str(caught.value)
-    assert seen == []
+    assert begun_teachers == []
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match="teacher dinov2 gives the same map"):
         start_run(config(tmp_path, bad, teachers=[bad]), out=tmp_path / "run")
-    assert seen == ["dinov2"]
+    assert begun_teachers == ["dinov2"]
 
 
 def no_hub(_: str, *, local_files_only: bool) -> None:
@@ -89,7 +91,7 @@ def no_hub(_: str, *, local_files_only: bool) -> None:
 )
 def test_a_teacher_that_cannot_be_loaded_is_refused_first(
     tmp_path: Path,
-    seen: list[str],
+    begun_teachers: list[str],
     monkeypatch: pytest.MonkeyPatch,
     spec: str,
     kind: type[EdgeDifomError],
@@ -107,11 +109,11 @@ def test_a_teacher_that_cannot_be_loaded_is_refused_first(
     with pytest.raises(kind, match=words) as caught:
         start_run(config(tmp_path, bad, **changes), out=tmp_path / "run")
     assert caught.value.expected
-    assert seen == []
+    assert begun_teachers == []
 
 
 def test_too_little_disk_is_told_before_a_teacher_is_run(
-    tmp_path: Path, seen: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, begun_teachers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dinov2().save_pretrained(tmp_path / "DINO")
     settings = config(tmp_path, f"dinov2:{tmp_path / 'DINO'}?size=56")
@@ -127,5 +129,5 @@ def test_too_little_disk_is_told_before_a_teacher_is_run(
     with pytest.raises(DataError, match=r"not enough room in .* for the teachers' maps") as caught:
         start_run(settings, out=tmp_path / "run")
     assert "GB free" in caught.value.got
-    assert seen == []
+    assert begun_teachers == []
     assert not (tmp_path / "run").exists()

@@ -76,14 +76,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_run_keeps_log_page_and_pictures(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Recorder()
+    recorder = Recorder()
     monkeypatch.setattr(
-        "distill.train.runs.make_callbacks", lambda track: [*make_callbacks(track), seen]
+        "distill.train.runs.make_callbacks", lambda track: [*make_callbacks(track), recorder]
     )
     run = start_run(make_config(settings), out=tmp_path / "run")
-    names = [name for name, _ in seen.calls]
+    names = [name for name, _ in recorder.calls]
     assert names[:2] == ["begin", "batch"]
-    assert [value for name, value in seen.calls if name == "epoch"] == [1, 2]
+    assert [value for name, value in recorder.calls if name == "epoch"] == [1, 2]
     assert names[-1] == "end"
     log = (run / "train.log").read_text().splitlines()
     assert f"begun: {make_header().command}" in log[0]
@@ -97,8 +97,8 @@ def test_a_run_keeps_log_page_and_pictures(
     assert 'http-equiv="refresh"' not in page
     for name in ("results.html", "batch.jpg", "worst.jpg"):
         assert (run / name).stat().st_mode & 0o777 == 0o600
-    drawn: Any = cv2.imread(str(run / "batch.jpg"))
-    assert drawn.std() > 10
+    picture: Any = cv2.imread(str(run / "batch.jpg"))
+    assert picture.std() > 10
     environment = json.loads((run / "env.json").read_text())
     assert {"command", "machine", "torch", "commit", "date"} <= environment.keys()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -135,7 +135,7 @@ def test_a_follower_that_fails_leaves_the_others(caplog: pytest.LogCaptureFixtur
     good = Recorder()
     followers = Followers([Lost(), good])
     for number in (1, 2):
-        followers.tell(lambda one, number=number: one.epoch({"epoch": number}))  # type: ignore[misc]
+        followers.notify(lambda one, number=number: one.epoch({"epoch": number}))  # type: ignore[misc]
     assert [value for _, value in good.calls] == [1, 2]
     assert caplog.text.count("no route to the tracker") == 1
 

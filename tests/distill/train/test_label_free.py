@@ -66,8 +66,8 @@ def test_every_frame_comes_once_in_an_epoch_with_its_own_map(
 ) -> None:
     data = open_data(alone(folders, batch_size=1))
     assert data.steps == TRAIN + FURTHER
-    shown = sorted(view.index for step in data.order.epoch(0) for view in step.known)
-    assert shown == list(range(TRAIN + FURTHER))
+    rows_shown = sorted(view.index for step in data.order.epoch(0) for view in step.known)
+    assert rows_shown == list(range(TRAIN + FURTHER))
     (cache,) = data.caches
     assert len(cache) == TRAIN + FURTHER
     assert data.images is not None
@@ -81,9 +81,9 @@ def test_the_best_epoch_has_the_smallest_held_out_loss(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run = start_run(alone(folders, ema=0.5), out=tmp_path / "run")
-    found = rows(run)
-    losses = [row["distill_val"] for row in found]
-    assert [row["task"] for row in found] == [0, 0]
+    figures = rows(run)
+    losses = [row["distill_val"] for row in figures]
+    assert [row["task"] for row in figures] == [0, 0]
     loaded = load_run(run)
     assert loaded.metrics["distill_val"] == min(losses)
     assert loaded.metrics["score"] == -min(losses)
@@ -115,18 +115,18 @@ def test_images_are_learned_first_and_then_the_task(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     settings = config(folders, recipe="none", checkpoint_minutes=1e-9)
-    whole = start_run(settings, out=tmp_path / "whole")
-    first, task = stage_path(whole, "teachers"), stage_path(whole, "task")
+    uncut = start_run(settings, out=tmp_path / "whole")
+    first, task = stage_path(uncut, "teachers"), stage_path(uncut, "task")
     assert len(rows(first)) == 2
     assert "distill_val" in rows(first)[0]
     assert "distill_val" not in rows(task)[0]
     assert load_run(task).config.student.start == str(first)
-    for name, value in weights(whole, "best.pt").items():
+    for name, value in weights(uncut, "best.pt").items():
         torch.testing.assert_close(value, weights(task, "best.pt")[name])
-    assert load_run(whole).config == settings, "bundle train compares them"
+    assert load_run(uncut).config == settings, "bundle train compares them"
     cut = kill_and_resume(settings, tmp_path / "cut", step=8)
     for name, value in weights(cut, "best.pt").items():
-        assert torch.equal(value, weights(whole, "best.pt")[name]), name
+        assert torch.equal(value, weights(uncut, "best.pt")[name]), name
 
 
 def test_stages_without_masks_follow_from_the_images(folders: tuple[Path, Path]) -> None:

@@ -71,8 +71,8 @@ def one_step(
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     out = root / f"{processes}-{frozen}.pt"
     launch(processes, str(root / "step.py"), str(root / "data"), str(out), frozen)
-    found = torch.load(out, weights_only=True)
-    return found["losses"], found["grads"]
+    result = torch.load(out, weights_only=True)
+    return result["losses"], result["grads"]
 
 
 def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:

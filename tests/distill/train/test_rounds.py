@@ -51,7 +51,7 @@ def test_the_last_object_is_what_the_head_reads() -> None:
     student = build_student("edge-xs+rpca", pretrained=False).eval()
     assert isinstance(student, PyramidStudent)
     read: list[torch.Tensor] = []
-    student.head.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    student.head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         student(x)

@@ -67,7 +67,7 @@ def test_a_run_of_stages_holds_the_mean_of_their_best_weights(folder: Path, tmp_
 def test_a_killed_run_of_stages_continues_in_its_stage(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = start_run(config(folder), out=tmp_path / "whole")
+    uncut = start_run(config(folder), out=tmp_path / "whole")
     trained: list[str] = []
     train = Trainer.train
 
@@ -84,7 +84,7 @@ def test_a_killed_run_of_stages_continues_in_its_stage(
     run = resume_run(tmp_path / "killed")
     assert trained == ["first", "low", "first", "low", "high"]
     for name, value in best(run).items():
-        assert torch.equal(value, best(whole)[name]), name
+        assert torch.equal(value, best(uncut)[name]), name
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,10 @@ def test_a_killed_run_of_stages_continues_in_its_stage(
         ([{"name": "../a"}], "configuration"),
     ],
 )
-def test_stages_that_have_no_mean_are_refused_before_anything_is_written(
+def test_stages_without_a_mean_are_refused_at_once(
     folder: Path, tmp_path: Path, stages: list[dict[str, Any]], words: str
 ) -> None:
+    """Stages that have no mean are refused before anything is written."""
     with pytest.raises(UsageError, match=words):
         start_run(config(folder, stages=stages), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -201,8 +201,8 @@ def test_settings_of_another_type_are_usage_errors(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "latin1.yaml").write_bytes("size: 64 # H\xf4pital".encode("latin-1"))
     (tmp_path / "nested.yaml").write_text("data:\n  - [data]\n")
-    given = () if "data" in str(arguments) or "yaml" in str(arguments[1]) else ("--data", tmp_path)
-    assert status("distill", *given, *arguments) == 2
+    data = () if "data" in str(arguments) or "yaml" in str(arguments[1]) else ("--data", tmp_path)
+    assert status("distill", *data, *arguments) == 2
 
 
 def test_one_folder_may_be_given_as_text(tmp_path: Path) -> None:
@@ -231,5 +231,5 @@ def test_a_full_disk_is_named_and_has_its_exit_code(
         "pretrained=false",
     )
     assert status("distill", "--data", root, *arguments, "--out", tmp_path / "run") == 11
-    told = f"{tmp_path / 'run' / 'resolved.yaml'} cannot be written: the disk is full"
-    assert told in capsys.readouterr().err
+    message = f"{tmp_path / 'run' / 'resolved.yaml'} cannot be written: the disk is full"
+    assert message in capsys.readouterr().err

@@ -119,9 +119,10 @@ def test_its_logits_find_the_polyps_of_the_frames(fitted: Path, data: Path) -> N
     assert torch.cat(inside).mean() > 0 > torch.cat(outside).mean()
 
 
-def test_a_student_is_distilled_from_fitted_teachers_and_an_ensemble(
+def test_a_student_learns_from_fitted_teachers_and_an_ensemble(
     fitted: Path, data: Path, tmp_path: Path
 ) -> None:
+    """A student is distilled from fitted teachers and an ensemble."""
     fit(data, tmp_path / "second", seed=1)
     config = student(
         data,
@@ -145,9 +146,10 @@ def test_a_student_is_distilled_from_fitted_teachers_and_an_ensemble(
 
 
 @pytest.mark.parametrize("key", ["teachers", "task_teachers"])
-def test_validation_frames_that_a_teacher_has_learned_are_refused(
+def test_validation_frames_of_a_teacher_are_refused(
     fitted: Path, data: Path, tmp_path: Path, key: str
 ) -> None:
+    """Validation frames that a teacher has learned are refused."""
     swapped = tmp_path / "swapped"
     swapped.mkdir()
     (swapped / "train").symlink_to(data / "validation")
@@ -187,9 +189,8 @@ def test_a_teacher_without_a_record_of_its_frames_is_named(
     assert f"{tmp_path} does not say which frames" in caplog.text
 
 
-def test_a_folder_without_a_fit_or_with_another_network_is_refused(
-    fitted: Path, tmp_path: Path
-) -> None:
+def test_a_folder_without_a_fitting_teacher_is_refused(fitted: Path, tmp_path: Path) -> None:
+    """A folder without a fit or with another network is refused."""
     with pytest.raises(UsageError, match="is not a fitted teacher"):
         build_teacher(f"fitted:{tmp_path}")
     (tmp_path / "fit.yaml").write_text((fitted / "fit.yaml").read_text())

@@ -71,26 +71,28 @@ def test_batches_made_ahead_are_those_made_when_asked_for(folder: Path) -> None:
 def test_that_share_of_the_views_is_shifted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shifted = Mock(side_effect=lambda image, mask, _, __: (image, mask))
     monkeypatch.setattr(batches, "shift_domain", shifted)
-    seen = {}
+    shares = {}
     for share in (0, 0.5, 1):
         shifted.reset_mock()
         data = open_data(config(folder, recipe="none", shifted_views=share))
         views = sum(len(batch.images) for epoch in range(12) for batch in data.batches(epoch))
-        seen[share] = shifted.call_count / views
-    assert seen[0] == 0
-    assert 0.3 < seen[0.5] < 0.7
-    assert seen[1] == 1
+        shares[share] = shifted.call_count / views
+    assert shares[0] == 0
+    assert 0.3 < shares[0.5] < 0.7
+    assert shares[1] == 1
 
 
-def test_what_is_made_ahead_stays_in_order_and_fails_in_its_place() -> None:
+def test_work_made_ahead_keeps_its_order_and_its_errors() -> None:
+    """What is made ahead stays in order and fails in its place."""
+
     def make(number: int) -> float:
         time.sleep(0.002 * (number % 3))
         return 1 / (5 - number)
 
-    found = made_ahead(make, range(9), 4)
-    assert [next(found) for _ in range(5)] == [1 / (5 - number) for number in range(5)]
+    results = made_ahead(make, range(9), 4)
+    assert [next(results) for _ in range(5)] == [1 / (5 - number) for number in range(5)]
     with pytest.raises(ZeroDivisionError):
-        next(found)
+        next(results)
 
 
 def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
@@ -118,7 +120,7 @@ def test_a_killed_run_continues_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = config(folder, checkpoint_minutes=1e-9, **changes)
-    whole = start_run(settings, out=tmp_path / "whole")
+    uncut = start_run(settings, out=tmp_path / "whole")
     steps = 0
     step = Trainer.train_step
 
@@ -136,13 +138,13 @@ def test_a_killed_run_continues_bit_for_bit(
     report = Mock(side_effect=silent)
     cut = resume_run(tmp_path / "cut", report=report)
     assert report.mock_calls[-1] == call(1, "distill edge-s from step 3")
-    assert_equal(weights(whole), weights(cut))
+    assert_equal(weights(uncut), weights(cut))
     rows = [
         [
             json.loads(line) | {"seconds": 0, "images_per_second": 0}
             for line in (run / "metrics.jsonl").read_text().splitlines()
         ]
-        for run in (whole, cut)
+        for run in (uncut, cut)
     ]
     assert rows[0] == rows[1]
     assert [row["epoch"] for row in rows[1]] == [1, 2]
@@ -185,18 +187,18 @@ def test_a_step_uses_one_scale_and_masks_keep_their_size(
     settings = config(folder, recipe="none", scales=[0.5, 1.0, 1.4], epochs=9)
     data = open_data(settings)
     trainer = Trainer(tmp_path, settings, data)
-    seen = []
+    shapes = []
     forward = trainer.objective.forward
 
     def watched(batch: Batch, clock: Step) -> object:
-        seen.append((batch.images.shape[-1], batch.masks.shape[-1]))
+        shapes.append((batch.images.shape[-1], batch.masks.shape[-1]))
         return forward(batch, clock)
 
     monkeypatch.setattr(trainer.objective, "forward", watched)
     batch = next(data.batches(0))
     for trainer.step in range(12):
         trainer.train_step(batch)
-    assert set(seen) == {(32, 64), (64, 64), (96, 64)}
+    assert set(shapes) == {(32, 64), (64, 64), (96, 64)}
 
 
 def test_the_encoder_has_a_learning_rate_of_its_own(folder: Path) -> None:
@@ -262,9 +264,8 @@ def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
     assert trainer.epoch == 3
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_an_infinite_loss_stops_the_run_and_keeps_the_batch(folder: Path, tmp_path: Path) -> None:
+    """A loss that is not finite stops the run and keeps the batch."""
     settings = config(folder, recipe="none")
     trainer = Trainer(tmp_path, settings, open_data(settings))
     torch.nn.init.constant_(next(trainer.student.parameters()), float("nan"))
@@ -273,7 +274,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
     assert (tmp_path / "checkpoints" / "diverged-batch.pt").is_file()
 
 
-def test_a_size_that_does_not_fit_the_student_names_one_that_does(folder: Path) -> None:
+def test_a_size_that_does_not_fit_names_one_that_does(folder: Path) -> None:
+    """A size that does not fit the student names one that does."""
     with pytest.raises(UsageError, match="size=96"):
         open_data(config(folder, size=100))
 

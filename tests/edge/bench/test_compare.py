@@ -29,8 +29,8 @@ def latencies(
     """Seconds whose level wanders, as a real machine's does."""
     generator = np.random.default_rng(seed)
     levels = generator.lognormal(sigma=0.03, size=(seconds, 1))
-    drawn = factor * levels * (2 + generator.gamma(2, 0.2, size=(seconds, frames)))
-    return [row.tolist() for row in drawn]
+    samples = factor * levels * (2 + generator.gamma(2, 0.2, size=(seconds, frames)))
+    return [row.tolist() for row in samples]
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def test_a_slower_run_is_a_regression(
     make: Callable[..., BenchReport],
 ) -> None:
     """A slower run is a regression, and its opposite is an improvement."""
-    found = compare_runs([make(1)], [make(2, 1.3)])
-    assert found.verdict == c.REGRESSION
-    assert list(ratios(found)) == ["p50", "p90", "p99"]
-    for ratio in ratios(found).values():
+    comparison = compare_runs([make(1)], [make(2, 1.3)])
+    assert comparison.verdict == c.REGRESSION
+    assert list(ratios(comparison)) == ["p50", "p90", "p99"]
+    for ratio in ratios(comparison).values():
         assert ratio.ci95 is not None
         assert ratio.ci95[0] < 1.3 < ratio.ci95[1]
     back = compare_runs([make(2, 1.3)], [make(1)])
     assert back.verdict == c.IMPROVEMENT
-    assert ratios(back)["p50"].ratio == pytest.approx(1 / ratios(found)["p50"].ratio)
+    assert ratios(back)["p50"].ratio == pytest.approx(1 / ratios(comparison)["p50"].ratio)
 
 
 def test_two_runs_of_one_thing_do_not_differ(make: Callable[..., BenchReport]) -> None:
@@ -76,37 +76,37 @@ def test_a_slower_tail_alone_is_found(
     stalling = latencies(2)
     for row in stalling:
         row[7] = 40.0
-    found = ratios(compare_runs([make(1)], [summarize(bench_lines(stalling))]))
-    assert found["p50"].verdict == c.NO_DIFFERENCE
-    assert found["p99"].verdict == c.REGRESSION
+    by_name = ratios(compare_runs([make(1)], [summarize(bench_lines(stalling))]))
+    assert by_name["p50"].verdict == c.NO_DIFFERENCE
+    assert by_name["p99"].verdict == c.REGRESSION
 
 
 def test_an_invalid_run_is_not_judged_unless_that_is_asked_for(
     make: Callable[..., BenchReport],
 ) -> None:
     spoilt = make(2, 1.5, busy=1.4)
-    found = compare_runs([make(1)], [spoilt])
-    assert found.verdict == c.NOT_JUDGED
-    assert found.pairs[0].why is not None
-    assert found.pairs[0].why.startswith("B is INVALID: other processes")
+    comparison = compare_runs([make(1)], [spoilt])
+    assert comparison.verdict == c.NOT_JUDGED
+    assert comparison.pairs[0].why is not None
+    assert comparison.pairs[0].why.startswith("B is INVALID: other processes")
     assert compare_runs([make(1)], [spoilt], judge_invalid=True).verdict == c.REGRESSION
 
 
 def test_runs_that_are_too_short_are_not_judged(bench_lines: Callable[..., list[Any]]) -> None:
     short = summarize(bench_lines([[2.0] * 12] * 2))
-    found = compare_runs([short], [short])
-    assert found.verdict == c.NOT_JUDGED
-    assert ratios(found)["p50"].ci95 is None
-    assert list(ratios(found)) == ["p50"]
+    comparison = compare_runs([short], [short])
+    assert comparison.verdict == c.NOT_JUDGED
+    assert ratios(comparison)["p50"].ci95 is None
+    assert list(ratios(comparison)) == ["p50"]
 
 
 def test_rows_are_paired_by_what_they_are(make: Callable[..., BenchReport]) -> None:
     a = [make(1), make(2, load="60"), make(3, engine="tflite")]
     b = [make(4, load="60"), make(5)]
-    found = compare_runs(a, b)
-    assert [pair.key[4] for pair in found.pairs] == ["max", "60"]
-    assert [key[1] for key in found.only_a] == ["tflite"]
-    assert found.only_b == []
+    comparison = compare_runs(a, b)
+    assert [pair.key[4] for pair in comparison.pairs] == ["max", "60"]
+    assert [key[1] for key in comparison.only_a] == ["tflite"]
+    assert comparison.only_b == []
     new = make(6, bundle="successor")
     assert compare_runs([make(1)], [new]).notes == ["bundle fake compared with successor"]
     with pytest.raises(DataError, match="share no row"):

@@ -77,8 +77,8 @@ def test_the_harness_own_load_is_not_held_against_it() -> None:
     "name", ["busy_s", "swapped_pages", "heat_events", "quota_events", "governor"]
 )
 def test_what_cannot_be_read_is_unknown_and_does_not_invalidate(name: str) -> None:
-    gone: dict[str, Any] = {name: None}
-    verdict = judge(BEFORE, dataclasses.replace(QUIET, **gone))
+    missing: dict[str, Any] = {name: None}
+    verdict = judge(BEFORE, dataclasses.replace(QUIET, **missing))
     assert verdict.valid
     assert len(verdict.unknown) == 1
 

@@ -52,9 +52,9 @@ def test_too_few_pulses_give_no_p99() -> None:
 
 def test_a_camera_that_does_not_see_the_marker_is_an_error() -> None:
     clock = FakeClock(step_ns=1000)
-    shown, seen = (Loopback(clock=clock, sleep=clock.sleep) for _ in range(2))
+    screen, eye = (Loopback(clock=clock, sleep=clock.sleep) for _ in range(2))
     with pytest.raises(SourceError, match="does not see the marker"):
-        measure_glass(shown, seen.source, pulses=5, clock=clock, sleep=clock.sleep)
+        measure_glass(screen, eye.source, pulses=5, clock=clock, sleep=clock.sleep)
 
 
 def test_many_lost_pulses_are_an_error_and_a_few_are_noted() -> None:

@@ -66,7 +66,7 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
         row("spoilt", 0.99, 1, valid=False),
         row("other load", 0.70, 9, load="60"),
     ]
-    front = {found.cell for found in mark_front(rows) if found.front}
+    front = {cell_row.cell for cell_row in mark_front(rows) if cell_row.front}
     assert front == {"cheap", "good", "twin", "other load"}
 
 
@@ -97,10 +97,10 @@ def test_a_matrix_measures_every_cell_and_names_what_failed(
     execute = execute_into(bench_lines, ran)
     report = run_matrix(CELLS, tmp_path, options=["--seconds", "5"], execute=execute)
     assert ran == ["B-openvino-int8-1", "B-openvino-int8-2", "B-tflite-int8-1", "B-tflite-int8-2"]
-    assert [found.cell for found in report.rows] == ran[:3]
+    assert [row.cell for row in report.rows] == ran[:3]
     assert report.failed == {"B-tflite-int8-2": "no such engine"}
     assert report.rows[0].dice == 0.8
-    assert all(found.front for found in report.rows)
+    assert all(row.front for row in report.rows)
     assert msgspec.json.decode((tmp_path / "matrix.json").read_bytes(), type=MatrixReport) == report
     again = run_matrix(CELLS, tmp_path, options=["--seconds", "5"], execute=execute, resume=True)
     assert msgspec.structs.replace(again, header=report.header) == report

@@ -63,11 +63,11 @@ def test_long_runs_neither_underflow_nor_drift(name: str) -> None:
 def test_one_run_of_a_hundred_exceeds_the_true_quantile(name: str, samples: int) -> None:
     """The true quantile is exceeded in at most one run of a hundred."""
     p, runs = PERCENTILES[name], 1000
-    drawn = np.random.default_rng(7).exponential(size=(runs, samples))
+    samples_drawn = np.random.default_rng(7).exponential(size=(runs, samples))
     truth = -log(1 - p)
     t = tail_allowance(samples, p)
-    estimates = np.sort(drawn, axis=1)[:, -t]
-    assert estimates[0] == upper_bound(drawn[0].tolist(), p)
+    estimates = np.sort(samples_drawn, axis=1)[:, -t]
+    assert estimates[0] == upper_bound(samples_drawn[0].tolist(), p)
     # The binomial's 99.9 % bound over 1000 runs of which at most 1 % may fall short.
     assert int((estimates < truth).sum()) <= 21
     # An estimate that is always huge would pass too: it must stay near the quantile.

@@ -48,13 +48,13 @@ def test_a_dense_stack_is_executed_in_its_precision(engine: str, precision: str)
 def test_the_stacks_of_both_precisions_compute_the_same() -> None:
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     for engine in DENSE:
-        found = []
+        outputs = []
         for precision in ("int8", "f32"):
             with closing(
                 open_engine_files(engine, dense_files(engine, precision, SIZE), 1)
             ) as opened:
-                found.append(opened.infer(image).astype(int))
-        assert np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1] > 0.9
+                outputs.append(opened.infer(image).astype(int))
+        assert np.corrcoef(outputs[0].ravel(), outputs[1].ravel())[0, 1] > 0.9
 
 
 def test_operations_are_counted_from_the_file_as_from_the_layers() -> None:
@@ -117,14 +117,14 @@ def test_a_profile_names_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(DENSE, "openvino", gone)
     tflite = DENSE["tflite"]
     monkeypatch.setitem(DENSE, "tflite", lambda _, size: tflite("f32", size))
-    found = profile_device(threads=1, seconds=0.01, size=SIZE, megabytes=1, snapshot=quiet)
-    assert set(found.missing) == {"openvino int8", "openvino f32", "tflite int8"}
-    assert "did not execute the int8 stack" in found.missing["tflite int8"]
-    assert [(row.engine, row.precision) for row in found.peaks] == [("tflite", "f32")]
-    assert found.peak("tflite", "f32") == found.peaks[0].giga_operations_per_second > 0
-    assert found.peak("openvino", "int8") is None
-    assert found.valid
-    assert "CPU of other processes" in found.unknown
+    profile = profile_device(threads=1, seconds=0.01, size=SIZE, megabytes=1, snapshot=quiet)
+    assert set(profile.missing) == {"openvino int8", "openvino f32", "tflite int8"}
+    assert "did not execute the int8 stack" in profile.missing["tflite int8"]
+    assert [(row.engine, row.precision) for row in profile.peaks] == [("tflite", "f32")]
+    assert profile.peak("tflite", "f32") == profile.peaks[0].giga_operations_per_second > 0
+    assert profile.peak("openvino", "int8") is None
+    assert profile.valid
+    assert "CPU of other processes" in profile.unknown
 
 
 def test_the_command_writes_a_profile_that_bench_reads(

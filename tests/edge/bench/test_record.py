@@ -55,13 +55,13 @@ def test_every_line_is_in_the_file_before_the_run_ends(
             assert len((tmp_path / RECORD_NAME).read_bytes().splitlines()) == number
 
 
-@pytest.mark.parametrize(("whole", "left"), [(0, 0), (3, 3)])
+@pytest.mark.parametrize(("full_lines", "left"), [(0, 0), (3, 3)])
 def test_a_full_disk_names_the_record(
-    bench_lines: Callable[..., list[Any]], tmp_path: Path, whole: int, left: int
+    bench_lines: Callable[..., list[Any]], tmp_path: Path, full_lines: int, left: int
 ) -> None:
     """A full disk names the record and leaves none without a header."""
     lines, path = bench_lines(SECONDS), tmp_path / RECORD_NAME
-    room = sum(len(msgspec.json.encode(line)) + 1 for line in lines[:whole]) + 10
+    room = sum(len(msgspec.json.encode(line)) + 1 for line in lines[:full_lines]) + 10
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
@@ -88,9 +88,9 @@ def test_a_record_is_never_overwritten(
 def test_a_truncated_record_gives_whole_seconds_or_an_error(
     bench_lines: Callable[..., list[Any]], tmp_path: Path, share: float
 ) -> None:
-    whole = b"\n".join(map(msgspec.json.encode, bench_lines(SECONDS))) + b"\n"
+    data = b"\n".join(map(msgspec.json.encode, bench_lines(SECONDS))) + b"\n"
     path = tmp_path / "cut.jsonl"
-    path.write_bytes(whole[: round(share * len(whole))])
+    path.write_bytes(data[: round(share * len(data))])
     lines_left = path.read_bytes().count(b"\n")
     if lines_left < 3:
         with pytest.raises(DataError):

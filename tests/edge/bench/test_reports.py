@@ -156,8 +156,8 @@ def test_without_jinja2_the_page_is_left_out_with_a_warning(
 def test_marks_lie_where_their_values_are() -> None:
     chart = Chart(Scale(0.0, 10.0), Scale(1.0, 100.0, True), x_label="x")
     chart.dots([(0.0, 1.0), (10.0, 100.0), (5.0, 10.0)], "a")
-    found = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart.svg("t"))
-    (left, low), (right, high), (middle, half) = ((float(x), float(y)) for x, y in found)
+    places = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart.svg("t"))
+    (left, low), (right, high), (middle, half) = ((float(x), float(y)) for x, y in places)
     assert left < middle < right
     assert low > half > high
     assert middle == pytest.approx((left + right) / 2, abs=0.1)
@@ -178,10 +178,10 @@ def test_every_scale_has_ticks_between_its_ends(low: float, factor: float, log: 
 def test_a_title_or_note_cannot_break_the_drawing() -> None:
     chart = Chart(Scale(0.0, 1.0), Scale(0.0, 1.0), x_label="<b>")
     chart.note(0.5, 0.5, "a & b")
-    drawn = chart.svg('"><script>')
-    assert "<b>" not in drawn
-    assert "<script>" not in drawn
-    assert "a &amp; b" in drawn
+    svg = chart.svg('"><script>')
+    assert "<b>" not in svg
+    assert "<script>" not in svg
+    assert "a &amp; b" in svg
 
 
 @pytest.mark.parametrize(

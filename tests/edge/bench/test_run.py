@@ -129,14 +129,14 @@ def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
 def test_the_sampler_looks_by_itself_and_ends_with_its_block() -> None:
     import threading
 
-    seen = threading.Event()
+    sampled = threading.Event()
 
     def snapshot() -> MachineSnapshot:
-        seen.set()
+        sampled.set()
         return MachineSnapshot(at_s=1.0, cores=1, own_s=0.0)
 
     with Sampler(snapshot, every_s=0.001) as sampler:
-        assert seen.wait(10)
+        assert sampled.wait(10)
         assert sampler.newest().snapshot.at_s == 1.0
     assert all(thread.name != "bench-sampler" for thread in threading.enumerate())
 

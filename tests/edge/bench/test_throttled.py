@@ -105,7 +105,7 @@ def retention(throttled_by: Throttle | None = None) -> tuple[float, float, float
     """Retention, and p50 of first and last second, of a run throttled in its second half."""
     root = Path(__file__).parents[3]
     with (
-        ExitStack() as held,
+        ExitStack() as stack,
         subprocess.Popen(
             [sys.executable, "-c", BENCH], stdout=subprocess.PIPE, text=True, cwd=root
         ) as process,
@@ -114,24 +114,24 @@ def retention(throttled_by: Throttle | None = None) -> tuple[float, float, float
         try:
             for number, line in enumerate(process.stdout, 1):
                 if line.strip() != "second":
-                    kept, first, last = (float(word) for word in line.split())
-                    return kept, first, last
+                    ratio, first, last = (float(word) for word in line.split())
+                    return ratio, first, last
                 if number == SECONDS - WINDOW_S - 1 and throttled_by is not None:
-                    held.enter_context(throttled_by(process.pid))
+                    stack.enter_context(throttled_by(process.pid))
         finally:
             process.kill()
     raise AssertionError("the run ended without a report")
 
 
 def test_a_process_that_is_left_alone_holds_its_speed() -> None:
-    kept, first, last = retention()
-    assert 0.6 < kept < 1.6
+    ratio, first, last = retention()
+    assert 0.6 < ratio < 1.6
     assert first >= 4
     assert last >= 4
 
 
 @pytest.mark.parametrize("throttled_by", [stopped_and_continued, quota])
 def test_a_throttled_process_shows_in_the_retention(throttled_by: Throttle) -> None:
-    kept, first, last = retention(throttled_by)
-    assert kept > 2
+    ratio, first, last = retention(throttled_by)
+    assert ratio > 2
     assert last > 2 * first

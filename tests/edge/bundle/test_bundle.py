@@ -121,15 +121,20 @@ def test_a_changed_byte_of_any_file_is_found(copy: Path) -> None:
 @given(st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_zip_reads_as_before_or_is_an_error(packed: Path, data: st.DataObject) -> None:
-    whole = packed.read_bytes()
+    data_packed = packed.read_bytes()
     place = data.draw(
-        st.one_of(st.integers(0, len(whole) - 1), st.integers(len(whole) - 1200, len(whole) - 1))
+        st.one_of(
+            st.integers(0, len(data_packed) - 1),
+            st.integers(len(data_packed) - 1200, len(data_packed) - 1),
+        )
     )
     kind = data.draw(st.sampled_from(["flip", "cut"]))
     broken = packed.with_name("broken.difom")
-    flipped = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
+    flipped = bytes([data_packed[place] ^ data.draw(st.integers(1, 255))])
     broken.write_bytes(
-        whole[:place] if kind == "cut" else whole[:place] + flipped + whole[place + 1 :]
+        data_packed[:place]
+        if kind == "cut"
+        else data_packed[:place] + flipped + data_packed[place + 1 :]
     )
     # zipfile warns of what it reads past; a damaged name is what the test is about.
     with warnings.catch_warnings():
@@ -257,8 +262,8 @@ def test_a_zip_with_a_name_twice_is_refused(packed: Path) -> None:
 
 
 def test_a_compressed_zip_made_by_hand_is_read(tiny_bundle: Path, tmp_path: Path) -> None:
-    made = shutil.make_archive(str(tmp_path / "made"), "zip", tiny_bundle)
-    read_everything(Path(made))
+    archive = shutil.make_archive(str(tmp_path / "made"), "zip", tiny_bundle)
+    read_everything(Path(archive))
 
 
 @given(st.text(min_size=1))
@@ -295,9 +300,9 @@ def test_commands_pack_show_and_unpack(
     assert f"next: edge-difom verify --bundle {packed}" in call(
         "pack", str(tiny_bundle), "--out", packed
     )
-    shown = call("show", packed)
-    assert "Not a medical device" in shown
-    assert "tflite" in shown
+    text = call("show", packed)
+    assert "Not a medical device" in text
+    assert "tflite" in text
     assert json.loads(call("show", packed, "--json", "-"))["name"] == "tiny"
     assert "made:" in call("unpack", packed, "--out", str(tmp_path / "u"))
     assert Bundle.open(tmp_path / "u").digest == Bundle.open(tiny_bundle).digest

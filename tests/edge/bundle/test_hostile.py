@@ -190,8 +190,8 @@ def test_a_zip64_list_of_files_is_not_believed(tmp_path: Path) -> None:
 def test_the_list_of_files_is_where_zipfile_looks_for_it(
     entries: list[Entry], tmp_path: Path, end: bytes
 ) -> None:
-    whole = zip_of(entries)
-    commented = whole[:-2] + len(end).to_bytes(2, "little") + end
+    archive = zip_of(entries)
+    commented = archive[:-2] + len(end).to_bytes(2, "little") + end
     path = made(tmp_path, commented)
     if end:
         with pytest.raises(BundleError):
@@ -286,8 +286,8 @@ def test_any_entry_is_a_bundle_as_it_was_or_an_error(
 def test_any_damage_is_a_bundle_as_it_was_or_an_error(
     entries: list[Entry], tmp_path: Path, data: st.DataObject
 ) -> None:
-    whole = zip_of(entries)
-    parts = bytearray(whole)
+    archive = zip_of(entries)
+    parts = bytearray(archive)
     for _ in range(data.draw(st.integers(1, 6))):
         place = data.draw(
             st.integers(0, len(parts) - 1) | st.integers(max(0, len(parts) - 250), len(parts) - 1)
@@ -328,7 +328,10 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         if isinstance(value, list)
         else ()
     )
-    return [path, *(found for key, part in inner for found in paths_of(part, (*path, key)))]
+    return [
+        path,
+        *(inner_path for key, part in inner for inner_path in paths_of(part, (*path, key))),
+    ]
 
 
 @given(st.data())

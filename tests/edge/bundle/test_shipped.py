@@ -96,10 +96,10 @@ def test_without_a_bundle_edge_s_runs(
 ) -> None:
     ship("edge-xs")
     assert call("run", "--source", PHANTOM) == 2
-    told = capsys.readouterr().err
-    assert "this package ships no edge-s" in told
-    assert "or edge-xs" in told
-    assert "edge-difom demo --out demo" in told
+    text = capsys.readouterr().err
+    assert "this package ships no edge-s" in text
+    assert "or edge-xs" in text
+    assert "edge-difom demo --out demo" in text
     path = ship("edge-s")
     assert call("run", "--source", PHANTOM, "--engine", "tflite") == 0
     assert f"edge-difom bench --bundle {path}" in capsys.readouterr().out
@@ -130,6 +130,6 @@ def test_doctor_names_the_default_bundle(ship: Callable[[str], Path], tmp_path: 
     assert json.loads(record.read_text())["default_bundle"] is None
     path = ship("edge-s")
     assert call("doctor", "--json", record) == 0
-    told = json.loads(record.read_text())
-    assert told["default_bundle"] == str(path)
-    assert {probe["engine"] for probe in told["precisions"]} >= {"openvino", "tflite"}
+    report = json.loads(record.read_text())
+    assert report["default_bundle"] == str(path)
+    assert {probe["engine"] for probe in report["precisions"]} >= {"openvino", "tflite"}

@@ -32,24 +32,28 @@ MS = 1_000_000
 
 
 def frames(
-    shown: str, truth: str = "", *, step_ms: float = 40, stamps: Sequence[float] | None = None
+    regions_shown: str,
+    truth: str = "",
+    *,
+    step_ms: float = 40,
+    stamps: Sequence[float] | None = None,
 ) -> list[ShownFrame]:
     """Frames of a pattern: `x` a region at HERE, `f` one FAR away, `p` not judged, `.` nothing."""
-    at = stamps or [number * step_ms for number in range(len(shown))]
+    at = stamps or [number * step_ms for number in range(len(regions_shown))]
     boxes = {"x": (HERE,), "f": (FAR,), "b": (HERE, FAR)}
     return [
         ShownFrame(
             round(at[number] * MS),
-            boxes.get((truth or "." * len(shown))[number], ()),
+            boxes.get((truth or "." * len(regions_shown))[number], ()),
             boxes.get(letter, ()),
             "blurred" if letter == "p" else "",
         )
-        for number, letter in enumerate(shown)
+        for number, letter in enumerate(regions_shown)
     ]
 
 
-def counted(shown: str, truth: str = "", **options: Any) -> ViewFigures:
-    return view_figures([("clip", frames(shown, truth, **options))])
+def counted(regions_shown: str, truth: str = "", **options: Any) -> ViewFigures:
+    return view_figures([("clip", frames(regions_shown, truth, **options))])
 
 
 @pytest.mark.parametrize(
@@ -85,30 +89,30 @@ def test_boxes_that_only_touch_share_nothing() -> None:
 
 def test_a_polyp_is_found_from_its_first_shown_frame() -> None:
     """A polyp is found from the first frame on which it is shown."""
-    found = counted("....xx..xx", "..xxxxxxxx")
-    (polyp,) = found.polyps
+    figures = counted("....xx..xx", "..xxxxxxxx")
+    (polyp,) = figures.polyps
     assert (polyp.begin_s, polyp.seconds) == pytest.approx((0.08, 0.32))
     assert not polyp.at_start
-    assert found.first_s_median == polyp.first_s == pytest.approx(0.08)
-    assert (found.polyps_found, found.frames_hit, found.share_hit) == (1, 4, 0.5)
-    assert found.false_events == []
+    assert figures.first_s_median == polyp.first_s == pytest.approx(0.08)
+    assert (figures.polyps_found, figures.frames_hit, figures.share_hit) == (1, 4, 0.5)
+    assert figures.false_events == []
 
 
 def test_a_region_elsewhere_finds_no_polyp_and_is_false() -> None:
-    found = counted("ffff", "xxxx")
-    assert found.polyps_found == 0
-    assert found.first_s_median is None
-    assert (found.false_frames, found.share_false) == (4, 1.0)
-    assert found.polyps[0].at_start
+    figures = counted("ffff", "xxxx")
+    assert figures.polyps_found == 0
+    assert figures.first_s_median is None
+    assert (figures.false_frames, figures.share_false) == (4, 1.0)
+    assert figures.polyps[0].at_start
 
 
 def test_overlap_and_iou_are_counted_apart() -> None:
     truth = ((10, 10, 60, 60),)
-    shown = [
+    frames_shown = [
         ShownFrame(n * 40 * MS, truth, (box,)) for n, box in enumerate([HERE, (10, 10, 60, 40)])
     ]
-    found = view_figures([("clip", shown)])
-    assert (found.frames_hit, found.frames_hit_iou, found.share_hit_iou) == (2, 1, 0.5)
+    figures = view_figures([("clip", frames_shown)])
+    assert (figures.frames_hit, figures.frames_hit_iou, figures.share_hit_iou) == (2, 1, 0.5)
 
 
 def test_boxes_are_judged_at_half_their_union_and_ranked_by_score() -> None:
@@ -179,11 +183,11 @@ def test_a_clip_that_was_never_judged_has_no_rates() -> None:
 def test_a_gap_of_the_clip_ends_everything_and_is_no_time() -> None:
     stamps = [0, 40, 80, 5000, 5040, 5080]
     assert durations_ns([round(at * MS) for at in stamps]) == [40 * MS] * 6
-    shown = frames("ffffff", stamps=stamps)
-    assert list(false_runs(shown)) == [(0, 2), (3, 5)]
+    frames_shown = frames("ffffff", stamps=stamps)
+    assert list(false_runs(frames_shown)) == [(0, 2), (3, 5)]
     assert len(polyp_tracks(frames("......", "xxxxxx", stamps=stamps))) == 2
-    found = counted("ffffff", stamps=stamps)
-    assert found.event_rates[0].per_minute == pytest.approx(2 / (0.24 / 60))
+    figures = counted("ffffff", stamps=stamps)
+    assert figures.event_rates[0].per_minute == pytest.approx(2 / (0.24 / 60))
 
 
 @pytest.mark.parametrize(
@@ -197,14 +201,14 @@ def test_stamps_that_give_no_time_are_refused(stamps: list[float], word: str) ->
 
 def test_least_durations_bear_the_rounding_of_stamps() -> None:
     """Three frames at 30 a second last 100 ms, and 99 ms in a container that rounds."""
-    found = counted("fff...", stamps=[0, 33, 66, 99, 132, 165])
-    assert [rate.events for rate in found.event_rates] == [1, 0, 0, 0]
-    assert [rate.least_s for rate in found.event_rates] == list(MIN_EVENT_S)
+    figures = counted("fff...", stamps=[0, 33, 66, 99, 132, 165])
+    assert [rate.events for rate in figures.event_rates] == [1, 0, 0, 0]
+    assert [rate.least_s for rate in figures.event_rates] == list(MIN_EVENT_S)
     assert [rate.events for rate in counted("ff....", step_ms=33.3).event_rates] == [0] * 4
 
 
 @pytest.mark.parametrize(
-    ("shown", "flickers"),
+    ("regions_shown", "flickers"),
     [
         ("xx.xx", 1),
         ("xx.x.x", 2),
@@ -217,9 +221,9 @@ def test_least_durations_bear_the_rounding_of_stamps() -> None:
         ("..xxx", 0),
     ],
 )
-def test_a_flicker_comes_back_within_half_a_second(shown: str, flickers: int) -> None:
+def test_a_flicker_comes_back_within_half_a_second(regions_shown: str, flickers: int) -> None:
     """A flicker is a region that comes back within half a second."""
-    assert count_flickers(frames(shown)) == flickers
+    assert count_flickers(frames(regions_shown)) == flickers
 
 
 def test_a_moving_region_does_not_flicker() -> None:
@@ -264,7 +268,7 @@ def test_a_scene_gives_the_same_events_at_25_and_50_fps(scene: Scene) -> None:
     total = sum(map(sum, scene)) + 0.5
     slow = sampled(scene, [n / 25 for n in range(round(total * 25))])
     fast = sampled(scene, [n / 50 for n in range(round(total * 50))])
-    few, many = (view_figures([("clip", shown)]) for shown in (slow, fast))
+    few, many = (view_figures([("clip", frames_shown)]) for frames_shown in (slow, fast))
     # Events and the pauses between them are longer than a frame of the slower one.
     assert len(few.false_events) == len(many.false_events) == len(scene)
     for one, other, (_, length) in zip(few.false_events, many.false_events, scene, strict=True):
@@ -274,7 +278,7 @@ def test_a_scene_gives_the_same_events_at_25_and_50_fps(scene: Scene) -> None:
         length for _, length in scene if all(abs(length - least) > 0.0401 for least in MIN_EVENT_S)
     ]
     if len(clear) == len(scene):
-        rates = [[rate.events for rate in found.event_rates] for found in (few, many)]
+        rates = [[rate.events for rate in figures.event_rates] for figures in (few, many)]
         assert (
             rates[0]
             == rates[1]
@@ -291,9 +295,9 @@ def test_events_are_timed_by_stamps_that_vary(scene: Scene, steps: list[int]) ->
         stamps.append(at)
         at += steps[number % len(steps)] / 1000
         number += 1
-    found = view_figures([("clip", sampled(scene, stamps))])
-    assert len(found.false_events) == len(scene)
-    for event, (_, length) in zip(found.false_events, scene, strict=True):
+    figures = view_figures([("clip", sampled(scene, stamps))])
+    assert len(figures.false_events) == len(scene)
+    for event, (_, length) in zip(figures.false_events, scene, strict=True):
         assert event.seconds == pytest.approx(length, abs=0.05)
 
 

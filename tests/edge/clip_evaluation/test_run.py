@@ -115,20 +115,22 @@ def test_a_perfect_engine_finds_the_phantoms_polyp(
     survey = survey_clip(ClipTruth(path, "boxes", boxes))
     engine = Oracle([score_map(mask) for mask in masks])
     watched = watch_clip(survey, engine, manifest())
-    found = clip_figures("clip", [watched.shown_both(Smoothing())])
-    assert engine.asked == found.judged_frames == found.frames == 100
-    assert found.judged_minutes == pytest.approx(4 / 60)
-    assert found.not_judged == {}
-    assert found.polyps == found.unsmoothed.polyps_found == found.smoothed.polyps_found == 1
-    assert found.frames_with_box == sum(bool(boxes_of(mask)) for mask in masks)
-    assert found.unsmoothed.first_s_median is not None
-    assert found.smoothed.first_s_median is not None
+    figures = clip_figures("clip", [watched.shown_both(Smoothing())])
+    assert engine.asked == figures.judged_frames == figures.frames == 100
+    assert figures.judged_minutes == pytest.approx(4 / 60)
+    assert figures.not_judged == {}
+    assert figures.polyps == figures.unsmoothed.polyps_found == figures.smoothed.polyps_found == 1
+    assert figures.frames_with_box == sum(bool(boxes_of(mask)) for mask in masks)
+    assert figures.unsmoothed.first_s_median is not None
+    assert figures.smoothed.first_s_median is not None
     # 130 ms are four frames at 25 a second.
-    assert found.smoothed.first_s_median - found.unsmoothed.first_s_median == pytest.approx(0.16)
-    assert found.unsmoothed.share_hit is not None
+    assert figures.smoothed.first_s_median - figures.unsmoothed.first_s_median == pytest.approx(
+        0.16
+    )
+    assert figures.unsmoothed.share_hit is not None
     # The least region leaves out the polyp while it is far away.
-    assert found.unsmoothed.share_hit > 0.8
-    assert found.unsmoothed.false_events == found.smoothed.false_events == []
+    assert figures.unsmoothed.share_hit > 0.8
+    assert figures.unsmoothed.false_events == figures.smoothed.false_events == []
 
 
 def test_a_box_without_a_mask_counts_as_shown() -> None:
@@ -159,11 +161,11 @@ def test_the_same_region_on_a_clean_clip_is_one_false_event(
     path, _, masks = phantom
     survey = survey_clip(ClipTruth(path, "clean", None))
     watched = watch_clip(survey, Oracle([score_map(mask) for mask in masks]), manifest())
-    found = clip_figures("clip", [watched.shown_both(Smoothing())])
-    assert (found.polyps, found.frames_with_box) == (0, 0)
-    (event,), (held,) = found.unsmoothed.false_events, found.smoothed.false_events
-    assert event.seconds - held.seconds == pytest.approx(0.16)
-    assert found.unsmoothed.event_rates[0].per_minute == pytest.approx(15)
+    figures = clip_figures("clip", [watched.shown_both(Smoothing())])
+    assert (figures.polyps, figures.frames_with_box) == (0, 0)
+    (event,), (smoothed,) = figures.unsmoothed.false_events, figures.smoothed.false_events
+    assert event.seconds - smoothed.seconds == pytest.approx(0.16)
+    assert figures.unsmoothed.event_rates[0].per_minute == pytest.approx(15)
 
 
 def test_frames_on_which_the_guard_pauses_are_not_judged(tmp_path: Path) -> None:
@@ -178,13 +180,13 @@ def test_frames_on_which_the_guard_pauses_are_not_judged(tmp_path: Path) -> None
     mask[40:80, 60:120] = True
     engine = Oracle([score_map(mask)])
     watched = watch_clip(survey_clip(ClipTruth(path, "clean", None)), engine, manifest())
-    found = clip_figures("clip", [watched.shown_both(Smoothing())])
-    assert found.not_judged.keys() == {"black"}
-    assert 18 <= found.not_judged["black"] <= 30
-    assert engine.asked == found.judged_frames == 80 - found.not_judged["black"]
-    assert found.judged_minutes == pytest.approx(found.judged_frames / 25 / 60)
-    assert found.unsmoothed.share_false == 1
-    assert len(found.unsmoothed.false_events) == 2
+    figures = clip_figures("clip", [watched.shown_both(Smoothing())])
+    assert figures.not_judged.keys() == {"black"}
+    assert 18 <= figures.not_judged["black"] <= 30
+    assert engine.asked == figures.judged_frames == 80 - figures.not_judged["black"]
+    assert figures.judged_minutes == pytest.approx(figures.judged_frames / 25 / 60)
+    assert figures.unsmoothed.share_false == 1
+    assert len(figures.unsmoothed.false_events) == 2
     assert all(look.peak is None for look in watched.looks if look.result.reason)
 
 
@@ -218,10 +220,10 @@ def test_frames_are_dated_by_the_stamps_of_the_clip(tmp_path: Path) -> None:
     watched = watch_clip(
         survey_clip(ClipTruth(path, "clean", None)), Oracle([score_map(mask)]), manifest()
     )
-    found = clip_figures("clip", [watched.shown_both(Smoothing())])
+    figures = clip_figures("clip", [watched.shown_both(Smoothing())])
     # The last frame lasts the median step, 40 ms.
-    assert found.unsmoothed.false_events[0].seconds == pytest.approx(1.22)
-    assert found.seconds == pytest.approx(1.22)
+    assert figures.unsmoothed.false_events[0].seconds == pytest.approx(1.22)
+    assert figures.seconds == pytest.approx(1.22)
 
 
 def test_a_container_without_stamps_is_dated_by_its_rate(
@@ -330,8 +332,8 @@ def test_clips_are_evaluated_from_the_command_line(
     assert [rate.events for rate in report.total.smoothed.event_rates] == [1, 1, 1, 0]
     assert report.smoothing["least_ms"] == 130
     assert report.clips[0].smoothed.first_s_median == pytest.approx(0.16)
-    shown = capsys.readouterr()
-    assert "all clips" in shown.out
+    output = capsys.readouterr()
+    assert "all clips" in output.out
     page = (tmp_path / "video.html").read_text()
     assert page.count("<svg") == 3
     assert "contains no frames" in page
@@ -357,9 +359,9 @@ def test_clips_and_truth_that_do_not_pair_are_one_usage_error(
     arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate("--bundle", "edge-s", *arguments) == 2
-    said = capsys.readouterr().err
-    assert word in said
-    assert "Traceback" not in said
+    text = capsys.readouterr().err
+    assert word in text
+    assert "Traceback" not in text
 
 
 def test_clips_need_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,9 +113,9 @@ def masks(folder: Path, names: list[str], size: tuple[int, int] = SIZE) -> Path:
     "names", [["0.png", "1.png", "2.png"], ["m_0001.png", "m_0002.png", "m_0003.png"]]
 )
 def test_masks_are_numbered_from_0_or_1(tmp_path: Path, names: list[str]) -> None:
-    found = read_masks(masks(tmp_path / "m", names), 3, SIZE)
-    assert found == [((10, 10, 20, 10),), ((11, 10, 20, 10),), ((12, 10, 20, 10),)]
-    assert read_truth("masks", tmp_path / "m", 3, SIZE) == found
+    boxes = read_masks(masks(tmp_path / "m", names), 3, SIZE)
+    assert boxes == [((10, 10, 20, 10),), ((11, 10, 20, 10),), ((12, 10, 20, 10),)]
+    assert read_truth("masks", tmp_path / "m", 3, SIZE) == boxes
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from edge.datasets.pairs import find_pairs, read_mask
 from edge.datasets.phantom.render import render
 from edge.evaluation.bundle import evaluate_bundle_shifts
 from edge.evaluation.intervals import wilson
-from edge.evaluation.shift_report import NONE, SHIFTS, Given, evaluate_shifts
+from edge.evaluation.shift_report import NONE, SHIFTS, ShiftInput, evaluate_shifts
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
@@ -45,26 +45,26 @@ def data(tmp_path: Path, tiny_scene: Callable[..., U8]) -> Path:
     return tmp_path / "data"
 
 
-def given(seed: int = 3) -> Given:
+def given(seed: int = 3) -> ShiftInput:
     frame, other = render(seed, size=(96, 256), polyp=True), render(seed + 1, size=(96, 128))
-    return Given(frame.image, frame.mask.astype(np.uint8) * 255, other.image)
+    return ShiftInput(frame.image, frame.mask.astype(np.uint8) * 255, other.image)
 
 
 @pytest.mark.parametrize("name", SHIFTS)
 def test_a_change_is_a_function_of_its_strength_and_seed(name: str) -> None:
     before = given()
-    kept = before.image.copy()
+    original = before.image.copy()
     far = []
     for strength in SHIFTS[name].strengths:
         image, mask = SHIFTS[name].apply(before, strength, np.random.default_rng(0))
         again, _ = SHIFTS[name].apply(before, strength, np.random.default_rng(0))
         np.testing.assert_array_equal(image, again)
-        np.testing.assert_array_equal(before.image, kept)
+        np.testing.assert_array_equal(before.image, original)
         assert image.dtype == np.uint8
-        assert image.shape == kept.shape
+        assert image.shape == original.shape
         assert mask.shape == before.mask.shape
         assert not np.any((mask > 0) & (before.mask == 0)), "no change makes polyp"
-        far.append(float(np.abs(image.astype(int) - kept).mean()))
+        far.append(float(np.abs(image.astype(int) - original).mean()))
     assert far[-1] > 0.1
     if name not in (
         "exposure",
@@ -77,10 +77,10 @@ def test_outside_of_the_view_the_mask_is_empty() -> None:
     image, mask = given()[:2]
     full = np.full_like(mask, 255)
     for view in (shifts.octagon((96, 256), 0.2), shifts.circle((96, 256), (128, 48), 40)):
-        shown, left = shifts.narrow(image, full, view, 7)
+        narrowed, left = shifts.narrow(image, full, view, 7)
         np.testing.assert_array_equal(left, view)
-        assert (shown[view == 0] == 7).all()
-        np.testing.assert_array_equal(shown[view > 0], image[view > 0])
+        assert (narrowed[view == 0] == 7).all()
+        np.testing.assert_array_equal(narrowed[view > 0], image[view > 0])
 
 
 def test_training_draws_in_the_order_of_runs_that_are_to_resume() -> None:
@@ -101,12 +101,12 @@ def test_the_report_compares_each_picture_with_itself(
     def score(image: U8) -> U8:
         return tiny_student(cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA))
 
-    seen: list[str] = []
+    names: list[str] = []
     pairs = find_pairs(data)
     report = evaluate_shifts(
-        {"openvino int8": score, "openvino f32": score}, pairs, done=seen.append
+        {"openvino int8": score, "openvino f32": score}, pairs, done=names.append
     )
-    assert seen == list("0123")
+    assert names == list("0123")
     assert report == evaluate_shifts({"openvino int8": score, "openvino f32": score}, pairs)
     first, *rows = report.rows
     assert first.shift == NONE
@@ -115,13 +115,13 @@ def test_the_report_compares_each_picture_with_itself(
     assert len(rows) == sum(len(shift.strengths) for shift in SHIFTS.values())
     for row in rows:
         assert row.engines["openvino int8"] == row.engines["openvino f32"]
-        held = row.engines["openvino int8"]
-        assert (held.n, held.negatives.n) == (3, 1)
-        assert held.change is not None
-        assert held.change_ci95 is not None
-        assert held.change_ci95[0] <= held.change <= held.change_ci95[1]
+        figures = row.engines["openvino int8"]
+        assert (figures.n, figures.negatives.n) == (3, 1)
+        assert figures.change is not None
+        assert figures.change_ci95 is not None
+        assert figures.change_ci95[0] <= figures.change <= figures.change_ci95[1]
         assert first.engines["openvino int8"].dice is not None
-        assert held.dice == pytest.approx(first.engines["openvino int8"].dice + held.change)
+        assert figures.dice == pytest.approx(first.engines["openvino int8"].dice + figures.change)
     dark = next(row for row in rows if (row.shift, row.strength) == ("exposure", -2.0))
     assert (dark.engines["openvino int8"].change or 0) < -0.3, "the tiny student needs bright red"
 
@@ -130,26 +130,26 @@ def test_f32_stands_beside_int8_where_the_bundle_has_it(
     tiny_parts: tuple[m.Manifest, dict[str, bytes]], data: Path, tmp_path: Path
 ) -> None:
     manifest, files = tiny_parts
-    whole = msgspec.structs.replace(manifest.engines[0], precision="f32")
+    float_engine = msgspec.structs.replace(manifest.engines[0], precision="f32")
     bundle = write_bundle(
         tmp_path / "bundle",
-        msgspec.structs.replace(manifest, engines=[*manifest.engines, whole]),
+        msgspec.structs.replace(manifest, engines=[*manifest.engines, float_engine]),
         files,
     )
     pairs = find_pairs(data)[:1]
-    for engine, held in (
+    for engine, engines in (
         ("openvino", ["openvino int8", "openvino f32"]),
         ("tflite", ["tflite int8"]),
     ):
         report = evaluate_bundle_shifts(Bundle.open(bundle.path), pairs, engine=engine, threads=1)
-        assert list(report.rows[0].engines) == held
+        assert list(report.rows[0].engines) == engines
 
 
 def test_the_command_writes_changes_and_clean_pictures(
     tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, page = tmp_path / "out.json", tmp_path / "page.html"
-    asked = [
+    arguments = [
         "evaluate",
         "--bundle",
         tiny_bundle,
@@ -160,9 +160,9 @@ def test_the_command_writes_changes_and_clean_pictures(
         "--protocol",
         "b",
     ]
-    asked += ["--shifts", "--clean-frames", 3, "--json", out, "--report", page]
+    arguments += ["--shifts", "--clean-frames", 3, "--json", out, "--report", page]
     with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in asked])
+        main([str(argument) for argument in arguments])
     assert ended.value.code == 0
     record = json.loads(out.read_text())
     assert record["clean"]["phantom"]["n"] == 3

@@ -133,8 +133,8 @@ def test_yolo_outlines_are_masks_and_boxes_are_boxes(tmp_path: Path) -> None:
     write_folder(read_annotations(tmp_path / "src")[1], tmp_path / "boxes")
     assert not (tmp_path / "boxes" / "masks").exists()
     first = json.loads((tmp_path / "boxes" / "boxes.json").read_text())[0]
-    found = first["boxes"][0]
-    assert [found[key] for key in ("x", "y", "width", "height")] == pytest.approx([10, 5, 20, 20])
+    box = first["boxes"][0]
+    assert [box[key] for key in ("x", "y", "width", "height")] == pytest.approx([10, 5, 20, 20])
     label.write_text("0 5 5 20 20 9 9\n")
     with pytest.raises(DataError, match="shares of the picture"):
         read_annotations(tmp_path / "src")
@@ -231,15 +231,15 @@ def test_shapes_in_shares_of_the_picture_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_of_pictures_are_compared_in_composed_form(tmp_path: Path) -> None:
-    decomposed, whole = "Gera\u0308t", "Ger\u00e4t"
+    decomposed, composed_name = "Gera\u0308t", "Ger\u00e4t"
     picture(tmp_path / f"{decomposed}.jpg")
     path = coco(tmp_path / "c.json", [flat(SQUARE)])
-    path.write_text(path.read_text().replace("a.jpg", f"{whole}.jpg"))
+    path.write_text(path.read_text().replace("a.jpg", f"{composed_name}.jpg"))
     assert read_annotations(path)[1][0].image.name == f"{decomposed}.jpg"
     picture(tmp_path / "y" / "images" / f"{decomposed}.jpg")
     labels = tmp_path / "y" / "labels"
     labels.mkdir()
-    (labels / f"{whole}.txt").write_text("0 .2 .2 .6 .2 .6 .6")
+    (labels / f"{composed_name}.txt").write_text("0 .2 .2 .6 .2 .6 .6")
     assert len(read_annotations(tmp_path / "y")[1][0].shapes) == 1
 
 

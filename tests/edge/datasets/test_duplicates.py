@@ -10,13 +10,13 @@ from edge.datasets.phantom.render import render
 
 
 def test_a_picture_is_found_again_whatever_its_size_and_format() -> None:
-    known = [render(seed, polyp=True).image for seed in range(6)]
-    small = cv2.resize(known[2], (known[2].shape[1] // 2, known[2].shape[0] // 2))
-    coded = cv2.imdecode(cv2.imencode(".jpg", known[4], [cv2.IMWRITE_JPEG_QUALITY, 70])[1], 1)
+    references = [render(seed, polyp=True).image for seed in range(6)]
+    small = cv2.resize(references[2], (references[2].shape[1] // 2, references[2].shape[0] // 2))
+    coded = cv2.imdecode(cv2.imencode(".jpg", references[4], [cv2.IMWRITE_JPEG_QUALITY, 70])[1], 1)
     other = render(99, polyp=True).image
-    given = [small, other, coded, known[5]]
-    found = find_same(thumbnails(known), thumbnails(given))
-    assert found == [(0, 2), (2, 4), (3, 5)]
+    queries = [small, other, coded, references[5]]
+    matches = find_same(thumbnails(references), thumbnails(queries))
+    assert matches == [(0, 2), (2, 4), (3, 5)]
 
 
 def test_black_frames_are_not_the_same_as_each_other() -> None:

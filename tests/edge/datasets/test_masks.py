@@ -46,11 +46,11 @@ def paint(*areas: tuple[MaskBool, Any], dtype: type = np.uint8) -> NDArray[Any]:
     return pixels
 
 
-def assert_reads(path: Path, wanted: MaskBool) -> None:
-    found = read_mask(path)
-    assert found.dtype == np.bool_
-    assert np.mean(found != wanted) < 0.005
-    assert found.any() == wanted.any()
+def assert_reads(path: Path, expected: MaskBool) -> None:
+    mask = read_mask(path)
+    assert mask.dtype == np.bool_
+    assert np.mean(mask != expected) < 0.005
+    assert mask.any() == expected.any()
 
 
 @pytest.mark.parametrize("value", [1, 2, 127, 254, 255])
@@ -302,10 +302,10 @@ def test_a_turned_picture_never_leaves_its_mask(orientation: int, tmp_path: Path
     else:
         pixels, inside = read_pair(image, mask)
         assert np.mean((pixels[..., 0] > 127) != inside) < 0.02
-    shown = cv2.imread(str(image))
-    assert shown is not None
+    original = cv2.imread(str(image))
+    assert original is not None
     if orientation >= 5:
-        on_shown = save(tmp_path / "shown.png", (shown[..., 2] > 127).astype(np.uint8) * 255)
+        on_shown = save(tmp_path / "shown.png", (original[..., 2] > 127).astype(np.uint8) * 255)
         pixels, inside = read_pair(image, on_shown)
         assert pixels.shape[:2] == (SIZE[1], SIZE[0])
         assert np.mean((pixels[..., 0] > 127) != inside) < 0.02
@@ -378,10 +378,10 @@ def test_traces_of_compression_are_background(quality: int, scale: float, tmp_pa
     assert pixels is not None
     size = (round(scale * SIZE[1]), round(scale * SIZE[0]))
     other = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
-    wanted = cv2.resize(BOTH.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    expected = cv2.resize(BOTH.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     for name in ("again.jpg", "again.png", "again.webp"):
-        found = read_mask(save(tmp_path / name, other))
-        assert np.mean(found != wanted) < 0.02
+        mask = read_mask(save(tmp_path / name, other))
+        assert np.mean(mask != expected) < 0.02
 
 
 def test_a_thin_second_class_is_polyp(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_a_file_without_partner_is_named(
     tmp_path: Path, side: str, kind: str, partner: str
 ) -> None:
     root = folder(tmp_path, ["1", "2", "3"])
-    (gone,) = (root / side).glob("2.*")
-    gone.unlink()
+    (removed,) = (root / side).glob("2.*")
+    removed.unlink()
     with pytest.raises(DataError, match=rf"{kind} .*2\.\w+ has no {partner}"):
         find_pairs(root)
 
@@ -152,9 +152,9 @@ def test_sizes_that_differ_name_both(tmp_path: Path) -> None:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0, 0.99))
 def test_a_file_cut_anywhere_is_a_data_error(tmp_path: Path, suffix: str, cut: float) -> None:
-    whole = write(tmp_path / f"whole{suffix}", photo(2, (40, 40))).read_bytes()
+    data = write(tmp_path / f"whole{suffix}", photo(2, (40, 40))).read_bytes()
     broken = tmp_path / f"broken{suffix}"
-    broken.write_bytes(whole[: int(cut * len(whole))])
+    broken.write_bytes(data[: int(cut * len(data))])
     with pytest.raises(DataError, match="broken"):
         read_image(broken)
 
@@ -204,17 +204,17 @@ def test_frames_of_videos_in_folders_are_paired(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "named",
+    "pattern",
     ["{}_mask.png", "{}_segmentation.png", "{}-gt.png", "{}.jpg.png", "mask_{}.png", "p{}.png"],
 )
-def test_what_all_masks_add_to_the_name_is_no_part_of_it(named: str, tmp_path: Path) -> None:
+def test_what_all_masks_add_to_the_name_is_no_part_of_it(pattern: str, tmp_path: Path) -> None:
     stems = ["1", "2", "10", "11", "21"]
     for stem in stems:
         write(tmp_path / "images" / f"{stem}.jpg", photo())
-        write(tmp_path / "masks" / named.format(stem), disc())
+        write(tmp_path / "masks" / pattern.format(stem), disc())
     pairs = find_pairs(tmp_path)
     assert [pair.name for pair in pairs] == stems
-    assert [pair.mask.name for pair in pairs] == [named.format(stem) for stem in stems]
+    assert [pair.mask.name for pair in pairs] == [pattern.format(stem) for stem in stems]
 
 
 def test_other_numbers_are_no_other_names(tmp_path: Path) -> None:

@@ -80,19 +80,19 @@ def test_no_color_threshold_finds_the_polyps() -> None:
     for feature in (r, g, b, r / g, g / b, r / b, r - g, r + g + b):
         for sign in (1, -1):
             for level in np.quantile(sign * feature, np.linspace(0.3, 0.99, 15)):
-                found = sign * feature > level
-                both = (found & truth).sum(axis=(1, 2))
-                dice = 2 * both / (found.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)))
+                predicted = sign * feature > level
+                both = (predicted & truth).sum(axis=(1, 2))
+                dice = 2 * both / (predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)))
                 assert dice.mean() < 0.5
 
 
 def test_a_clip_moves_smoothly_and_its_polyp_enters_and_leaves() -> None:
     frames = list(phantom.clip(1, 60, size=SIZE))
     assert len(frames) == 60
-    shown = [bool(frame.mask.any()) for frame in frames]
-    assert not shown[0]
-    assert not shown[-1]
-    assert 0.2 < np.mean(shown) < 0.8
+    with_polyp = [bool(frame.mask.any()) for frame in frames]
+    assert not with_polyp[0]
+    assert not with_polyp[-1]
+    assert 0.2 < np.mean(with_polyp) < 0.8
     assert max(frame.mask.mean() for frame in frames) > 0.01
     pictures = [frame.image.astype(np.float32) for frame in frames]
     step = np.mean([np.abs(a - b).mean() for a, b in pairwise(pictures)])
@@ -102,7 +102,7 @@ def test_a_clip_moves_smoothly_and_its_polyp_enters_and_leaves() -> None:
 
 
 def test_a_data_set_reads_back_with_its_counts(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     phantom.write_dataset(
         tmp_path,
         train=6,
@@ -110,20 +110,20 @@ def test_a_data_set_reads_back_with_its_counts(tmp_path: Path) -> None:
         negatives=2,
         seed=1,
         size=SIZE,
-        progress=lambda a, b: seen.append((a, b)),
+        progress=lambda a, b: calls.append((a, b)),
     )
     masks = {
         part: [read_pair(pair.image, pair.mask)[1] for pair in find_pairs(tmp_path / part)]
         for part in ("train", "validation", "negatives")
     }
-    assert {part: len(found) for part, found in masks.items()} == {
+    assert {part: len(files) for part, files in masks.items()} == {
         "train": 6,
         "validation": 3,
         "negatives": 2,
     }
     assert all(mask.any() for mask in masks["validation"])
     assert not any(mask.any() for mask in masks["negatives"])
-    assert seen[-1] == (11, 11)
+    assert calls[-1] == (11, 11)
     assert not np.array_equal(masks["train"][0], masks["validation"][0])
 
 

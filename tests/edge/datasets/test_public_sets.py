@@ -62,11 +62,11 @@ LAYOUTS = {
 def test_a_layout_is_understood(layout: tuple[str, str, str, str, str], tmp_path: Path) -> None:
     name, images, masks, suffix, prefix = layout
     fill(tmp_path / images, tmp_path / masks, suffix=suffix, mask_prefix=prefix)
-    found = find_labeled(f"{name}:{tmp_path}")
-    assert found.benchmark == name
-    assert [pair.name for pair in found.pairs] == ["1", "2", "3"]
-    assert all(pair.image.parent == tmp_path / images for pair in found.pairs)
-    assert read_pair(found.pairs[0].image, found.pairs[0].mask)[1].all()
+    frames = find_labeled(f"{name}:{tmp_path}")
+    assert frames.benchmark == name
+    assert [pair.name for pair in frames.pairs] == ["1", "2", "3"]
+    assert all(pair.image.parent == tmp_path / images for pair in frames.pairs)
+    assert read_pair(frames.pairs[0].image, frames.pairs[0].mask)[1].all()
 
 
 def test_test_dataset_is_taken_before_an_archive_beside_it(tmp_path: Path) -> None:
@@ -81,17 +81,17 @@ def test_test_dataset_is_taken_before_an_archive_beside_it(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_the_number_of_frames_tells_whether_it_is_the_fields_set(name: str, tmp_path: Path) -> None:
-    known = SETS[name]
-    root = tmp_path / "TestDataset" / known.title
-    fill(root / "images", root / "masks", known.frames)
+    benchmark = SETS[name]
+    root = tmp_path / "TestDataset" / benchmark.title
+    fill(root / "images", root / "masks", benchmark.frames)
     assert find_labeled(f"{name}:{root}").notes == ()
     (root / "images" / "1.png").unlink()
     (root / "masks" / "1.png").unlink()
     (note,) = find_labeled(f"{name}:{root}").notes
     assert (
-        f"{known.frames - 1} frames where the field's test set of {known.title} has {known.frames}"
-        in note
-    )
+        f"{benchmark.frames - 1} frames where the field's test set of {benchmark.title} has "
+        f"{benchmark.frames}"
+    ) in note
 
 
 def test_frames_of_unknown_origin_are_not_called_the_fields(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_the_fields_frames_are_found_in_an_archive_by_name(name: str, tmp_path: 
     assert len(set(listed)) == len(listed) == SETS[name].frames
     fill(tmp_path / "images", tmp_path / "masks", len(listed) + 3)
     rename(tmp_path, [*listed, "other-1", "other-2", "other-3"])
-    found = find_labeled(f"{name}:{tmp_path}")
-    assert {pair.name for pair in found.pairs} == set(listed)
-    assert "by name" in found.notes[0]
+    frames = find_labeled(f"{name}:{tmp_path}")
+    assert {pair.name for pair in frames.pairs} == set(listed)
+    assert "by name" in frames.notes[0]
     for folder in ("images", "masks"):
         for path in (tmp_path / folder).glob("other-*.png"):
             path.unlink()
@@ -132,9 +132,9 @@ def test_an_archive_of_other_names_needs_a_list(tmp_path: Path) -> None:
     assert "a list of the test frames" in caught.value.hint
     names = tmp_path / "test.txt"
     names.write_text("12.png\n3\n\n 40.tif \n")
-    found = find_labeled(f"clinicdb:{tmp_path}", names)
-    assert [pair.name for pair in found.pairs] == ["3", "12", "40"]
-    assert found.notes[0] == "3 frames named in test.txt"
+    frames = find_labeled(f"clinicdb:{tmp_path}", names)
+    assert [pair.name for pair in frames.pairs] == ["3", "12", "40"]
+    assert frames.notes[0] == "3 frames named in test.txt"
     names.write_text("\n".join(map(str, range(1, 63))))
     assert find_labeled(f"clinicdb:{tmp_path}", names).notes == ("62 frames named in test.txt",)
 
@@ -158,8 +158,8 @@ def test_a_list_that_does_not_fit_is_an_error(
 def test_a_folder_without_a_name_is_read_as_it_is(tmp_path: Path) -> None:
     root = tmp_path / "odd:name"
     fill(root / "images", root / "masks", 4)
-    found = find_labeled(str(root))
-    assert (len(found.pairs), found.benchmark, found.notes) == (4, None, ())
+    frames = find_labeled(str(root))
+    assert (len(frames.pairs), frames.benchmark, frames.notes) == (4, None, ())
 
 
 @pytest.mark.parametrize("where", ["endoscene:{}", ":{}", "kvasir :{}"])

@@ -176,12 +176,12 @@ class TestLiteRt(EngineContract):
     @pytest.mark.row(17, "a float model's NaN, before it becomes a score")
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_what_is_no_number_is_no_score(self, engine: Any, value: float) -> None:
-        made = np.full((1, 16, 16, 1), 0.5, np.float32)
-        engine._copy_output(made)
+        output = np.full((1, 16, 16, 1), 0.5, np.float32)
+        engine._copy_output(output)
         assert (engine._output == 128).all()
-        made[0, 3, 3] = value
+        output[0, 3, 3] = value
         with pytest.raises(InferenceFault, match="NaN or Inf"):
-            engine._copy_output(made)
+            engine._copy_output(output)
 
     def test_an_integer_model_says_so(self, tiny_engine_files: dict[str, list[bytes]]) -> None:
         engine = open_engine_files("tflite", tiny_engine_files["tflite"], threads=1)
@@ -314,11 +314,11 @@ def onnx_model(
         helper.make_node("Conv", ["x", "weight"], ["y"]),
         helper.make_node("Cast", ["y"], ["scores"], to=getattr(onnx.TensorProto, kind)),
     ]
-    given = helper.make_tensor_value_info("frame", onnx.TensorProto.UINT8, frame)
-    made = helper.make_tensor_value_info(
+    graph_input = helper.make_tensor_value_info("frame", onnx.TensorProto.UINT8, frame)
+    graph_output = helper.make_tensor_value_info(
         "scores", getattr(onnx.TensorProto, kind), [frame[0], 1, *frame[1:3]]
     )
-    graph = helper.make_graph(nodes, "float", [given], [made], [weight])
+    graph = helper.make_graph(nodes, "float", [graph_input], [graph_output], [weight])
     content: bytes = helper.make_model(
         graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]
     ).SerializeToString()
@@ -340,8 +340,10 @@ def integer_ir(tmp_path: Path) -> list[bytes]:
     last = ops.multiply(
         ops.convert(ops.constant(np.full((1, 8, 1, 1), 9, np.int8)), "f32"), np.float32(0.01)
     )
-    made = ops.convert(ops.convolution(hidden, last, [1, 1], [0, 0], [0, 0], [1, 1]), "u8")
-    openvino.save_model(openvino.Model([made], [image]), tmp_path / "m.xml", compress_to_fp16=False)
+    output = ops.convert(ops.convolution(hidden, last, [1, 1], [0, 0], [0, 0], [1, 1]), "u8")
+    openvino.save_model(
+        openvino.Model([output], [image]), tmp_path / "m.xml", compress_to_fp16=False
+    )
     return [(tmp_path / name).read_bytes() for name in ("m.xml", "m.bin")]
 
 

@@ -148,10 +148,10 @@ def test_a_second_graph_hides_nothing(tiny_engine_files: Files) -> None:
     onnx = pytest.importorskip("onnx")
     more = onnx.ModelProto()
     more.graph.initializer.append(external(onnx, "weights.bin"))
-    whole = tiny_engine_files["onnx"][0] + more.SerializeToString()
-    assert onnx.load_from_string(whole).graph.initializer[-1].external_data
+    data = tiny_engine_files["onnx"][0] + more.SerializeToString()
+    assert onnx.load_from_string(data).graph.initializer[-1].external_data
     with pytest.raises(BundleError, match="outside its file"):
-        check_onnx(whole)
+        check_onnx(data)
 
 
 def test_compiled_code_in_a_file_is_refused(tiny_engine_files: Files) -> None:

@@ -178,7 +178,7 @@ def grid(rows: int, value: int = 200) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize(
-    ("got", "wanted", "ok"),
+    ("scores", "expected", "ok"),
     [
         (grid(20), grid(20), True),
         (grid(0), grid(0), True),
@@ -190,9 +190,9 @@ def grid(rows: int, value: int = 200) -> NDArray[np.uint8]:
     ],
 )
 def test_tolerance(
-    got: NDArray[np.uint8], wanted: NDArray[np.uint8], ok: bool, tiny_parts: Parts
+    scores: NDArray[np.uint8], expected: NDArray[np.uint8], ok: bool, tiny_parts: Parts
 ) -> None:
-    assert compare("frame", got, wanted, tiny_parts[0]).ok is ok
+    assert compare("frame", scores, expected, tiny_parts[0]).ok is ok
 
 
 def test_comparison_counts(tiny_parts: Parts) -> None:

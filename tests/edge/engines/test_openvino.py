@@ -28,7 +28,7 @@ Files = dict[str, list[bytes]]
 
 
 @pytest.mark.parametrize(
-    ("asked", "available", "tried"),
+    ("requested", "available", "tried"),
     [
         ("CPU", ["CPU"], ["CPU"]),
         ("GPU", ["CPU", "GPU"], ["GPU"]),
@@ -40,15 +40,16 @@ Files = dict[str, list[bytes]]
     ],
 )
 def test_a_device_is_one_that_the_machine_has(
-    asked: str, available: list[str], tried: list[str]
+    requested: str, available: list[str], tried: list[str]
 ) -> None:
-    assert candidates(asked, available) == tried
+    assert candidates(requested, available) == tried
 
 
-@pytest.mark.parametrize("asked", ["GPU", "NPU", "GPU.2"])
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(asked: str) -> None:
-    with pytest.raises(UsageError, match=f"no {asked} .*\n.*CPU | GPU.0 | AUTO"):
-        candidates(asked, ["CPU"] if asked == "GPU" else ["CPU", "GPU.0"])
+@pytest.mark.parametrize("requested", ["GPU", "NPU", "GPU.2"])
+def test_a_missing_device_is_refused_with_those_there_are(requested: str) -> None:
+    """A device that is not there is refused with those that are."""
+    with pytest.raises(UsageError, match=f"no {requested} .*\n.*CPU | GPU.0 | AUTO"):
+        candidates(requested, ["CPU"] if requested == "GPU" else ["CPU", "GPU.0"])
 
 
 @pytest.mark.parametrize(
@@ -137,9 +138,9 @@ def test_a_kept_model_gives_the_same_scores_and_settings(
 ) -> None:
     image = tiny_scene(1)
     first, compiled = scores(tiny_engine_files, tmp_path, image)
-    second, kept = scores(tiny_engine_files, tmp_path, image)
-    assert (compiled.pop("from_cache"), kept.pop("from_cache")) == (False, True)
-    assert compiled == kept
+    second, cached = scores(tiny_engine_files, tmp_path, image)
+    assert (compiled.pop("from_cache"), cached.pop("from_cache")) == (False, True)
+    assert compiled == cached
     np.testing.assert_array_equal(first, second)
 
 
@@ -157,11 +158,11 @@ def test_an_entry_that_may_not_be_used_is_compiled_anew(
     folder, image = tmp_path / "cache", tiny_scene(1)
     first, _ = scores(tiny_engine_files, folder, image)
     entry = only_entry(folder)
-    held = entry.read_bytes()
+    data = entry.read_bytes()
     if harm == "a bit":
-        entry.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+        entry.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     elif harm == "cut":
-        entry.write_bytes(held[:-1])
+        entry.write_bytes(data[:-1])
     elif harm == "empty":
         entry.write_bytes(b"")
     elif harm == "writable":
@@ -186,10 +187,10 @@ def test_an_entry_that_may_not_be_used_is_compiled_anew(
 def test_an_entry_that_took_its_process_down_is_not_met_again(tmp_path: Path) -> None:
     cache = CompiledCache(tmp_path)
     cache.write("key", b"model")
-    assert cache.take("key") == b"model"
-    assert cache.take("key") is None, "nobody said that it works"
-    cache.keep("key")
-    assert cache.take("key") == b"model"
+    assert cache.load("key") == b"model"
+    assert cache.load("key") is None, "nobody said that it works"
+    cache.confirm("key")
+    assert cache.load("key") == b"model"
 
 
 def test_a_folder_that_cannot_be_made_costs_nothing_but_time(
@@ -219,8 +220,8 @@ def test_the_oldest_entries_go(tmp_path: Path) -> None:
         os.utime(tmp_path / f"{number}.blob", (number, number))
     cache.write("10", b"model")
     assert sorted(int(path.stem) for path in tmp_path.glob("*.blob")) == [3, 4, 5, 6, 7, 8, 9, 10]
-    assert cache.take("10") == b"model"
-    assert cache.take("0") is None
+    assert cache.load("10") == b"model"
+    assert cache.load("0") is None
 
 
 def test_each_bundle_keeps_its_models_apart_and_few_of_them(

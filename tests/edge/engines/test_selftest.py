@@ -103,9 +103,9 @@ def test_the_process_of_its_own_tells_the_same(wrong_golden: Path) -> None:
         self_test(Bundle.open(wrong_golden), limit_ms=1e6),
         median_ms=pytest.approx(0, abs=1e6),
     )
-    gone = check_in_process(wrong_golden / "nowhere")
-    assert not gone.ok
-    assert "does not exist" in gone.problems[0]
+    missing = check_in_process(wrong_golden / "nowhere")
+    assert not missing.ok
+    assert "does not exist" in missing.problems[0]
 
 
 @pytest.mark.row(19, "an engine that hangs, as a process that never answers")

@@ -91,7 +91,7 @@ def test_a_package_that_does_not_tell_its_version_is_taken(installed: Install) -
 
 
 @pytest.mark.parametrize(
-    ("package", "version", "least", "asked", "enough"),
+    ("package", "version", "least", "required", "enough"),
     [
         ("ai-edge-litert", "1.4.0", "", "1.4", True),
         ("ai-edge-litert", "1.3.9", "", "1.4", False),
@@ -103,9 +103,9 @@ def test_a_package_that_does_not_tell_its_version_is_taken(installed: Install) -
     ],
 )
 def test_versions_are_compared_within_a_package(
-    package: str, version: str, least: str, asked: str, enough: bool
+    package: str, version: str, least: str, required: str, enough: bool
 ) -> None:
-    assert Runtime(package=package, version=version, least=least).reaches(asked) is enough
+    assert Runtime(package=package, version=version, least=least).reaches(required) is enough
 
 
 def test_an_engine_that_is_too_old_names_the_package(tiny_bundle: Path, installed: Install) -> None:

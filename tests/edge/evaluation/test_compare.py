@@ -55,17 +55,17 @@ def test_the_verdict_follows_the_paired_interval() -> None:
 
 
 def test_more_flagged_clean_frames_are_worse_whatever_the_dice() -> None:
-    found = compare_evaluations(report(flagged=1), report(0.02, flagged=15))
-    assert [figure.verdict for figure in found.figures] == ["better", "better", "worse"]
-    assert found.verdict == "worse"
-    assert found.figures[2].difference == pytest.approx(14 / 20)
+    comparison = compare_evaluations(report(flagged=1), report(0.02, flagged=15))
+    assert [figure.verdict for figure in comparison.figures] == ["better", "better", "worse"]
+    assert comparison.verdict == "worse"
+    assert comparison.figures[2].difference == pytest.approx(14 / 20)
 
 
 def test_images_are_paired_by_name_and_the_others_are_counted() -> None:
     left, right = report(), report(first=10)
     shuffled = msgspec.structs.replace(right, per_image=right.per_image[::-1])
-    found = compare_evaluations(left, shuffled)
-    assert (found.figures[0].n, found.only_left, found.only_right) == (50, 10, 0)
+    comparison = compare_evaluations(left, shuffled)
+    assert (comparison.figures[0].n, comparison.only_left, comparison.only_right) == (50, 10, 0)
     with pytest.raises(DataError, match="share no image"):
         compare_evaluations(left, summarize([score("other", 0.5)]))
 
@@ -75,11 +75,11 @@ def test_other_data_under_the_same_names_are_told() -> None:
     headers = [
         msgspec.structs.replace(make_header(data="set"), data_digest=digest) for digest in "ab"
     ]
-    found = compare_evaluations(
+    comparison = compare_evaluations(
         msgspec.structs.replace(left, header=headers[0]),
         msgspec.structs.replace(right, header=headers[1]),
     )
-    assert any("digests" in note for note in found.notes)
+    assert any("digests" in note for note in comparison.notes)
 
 
 def test_measurements_that_cannot_be_paired_are_refused() -> None:

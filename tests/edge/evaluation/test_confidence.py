@@ -63,9 +63,9 @@ def test_equal_confidences_do_not_depend_on_the_order() -> None:
 def test_a_clean_image_is_good_if_nothing_is_flagged() -> None:
     rows = [row(0.8), row(None), row(None, flagged=True)]
     assert image_quality(rows).tolist() == [0.8, 1.0, 0.0]
-    found = judge_confidence(rows, {"c": [0.8, 1.0, 0.0]})
-    assert found.n == 3
-    assert found.quality == pytest.approx(0.6)
-    assert found.by_confidence["c"].ece == pytest.approx(0)
+    judged = judge_confidence(rows, {"c": [0.8, 1.0, 0.0]})
+    assert judged.n == 3
+    assert judged.quality == pytest.approx(0.6)
+    assert judged.by_confidence["c"].ece == pytest.approx(0)
     with pytest.raises(DataError, match="does not fit the images"):
         judge_confidence(rows, {"c": [0.8]})

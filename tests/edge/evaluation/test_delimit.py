@@ -69,8 +69,8 @@ def data(tmp_path: Path) -> Path:
 
 def test_causes_by_hand() -> None:
     true = rectangles((0, 0, 10, 10), (50, 50, 10, 10))
-    found = rectangles((5, 0, 10, 10), (80, 0, 5, 10))
-    loss = split_loss(found, true)
+    predicted = rectangles((5, 0, 10, 10), (80, 0, 5, 10))
+    loss = split_loss(predicted, true)
     total = 200 + 150
     assert loss.missed == pytest.approx(100 / total)
     assert loss.false == pytest.approx(50 / total)
@@ -80,13 +80,13 @@ def test_causes_by_hand() -> None:
 def test_causes_sum_to_the_lost_dice() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
-        true, found = (
+        true, predicted = (
             cv2.GaussianBlur(rng.normal(size=(40, 50)), (0, 0), 3) > level
             for level in (0.05, rng.uniform(0, 0.1))
         )
         if not true.any():
             continue
-        loss, figures = split_loss(found, true), dice_iou(found, true)
+        loss, figures = split_loss(predicted, true), dice_iou(predicted, true)
         assert figures is not None
         assert min(loss.missed, loss.false, loss.drawn) >= 0
         assert loss.missed + loss.false + loss.drawn == pytest.approx(1 - figures[0])
@@ -111,8 +111,8 @@ def test_average_precision_against_the_definition() -> None:
         count = int(hits.sum()) + 3
         points = []
         for level in np.unique(scores):
-            kept = scores >= level
-            points.append((hits[kept].sum() / count, hits[kept].sum() / kept.sum()))
+            above = scores >= level
+            points.append((hits[above].sum() / count, hits[above].sum() / above.sum()))
         area = last = 0.0
         for recall, _ in sorted(points):
             area += (recall - last) * max(p for r, p in points if r >= recall)
@@ -122,12 +122,12 @@ def test_average_precision_against_the_definition() -> None:
 
 
 def test_a_second_box_on_a_polyp_is_wrong() -> None:
-    found = [
+    proposals = [
         Proposal((0, 0, 10, 10), 0.6),
         Proposal((1, 0, 10, 10), 0.9),
         Proposal((50, 0, 9, 9), 0.8),
     ]
-    figures = boxes.box_figures([found, []], [[(0, 0, 10, 10)], [(5, 5, 5, 5)]])
+    figures = boxes.box_figures([proposals, []], [[(0, 0, 10, 10)], [(5, 5, 5, 5)]])
     assert (figures.true, figures.proposed, figures.right) == (2, 3, 1)
     assert figures.precision == pytest.approx(1 / 3)
     assert figures.recall == 0.5
@@ -149,15 +149,15 @@ def test_an_iou_of_boxes_equals_that_of_their_pixels() -> None:
 def test_the_oracle_gives_boxes_and_moves_them_alike_each_time() -> None:
     true = rectangles((10, 20, 30, 40), (80, 80, 10, 10))
     image = np.zeros((100, 100, 3), np.uint8)
-    found = [item.box for item in OracleDetector().detect(image, true)]
-    assert found == [(10, 20, 30, 40), (80, 80, 10, 10)]
+    boxes_found = [item.box for item in OracleDetector().detect(image, true)]
+    assert boxes_found == [(10, 20, 30, 40), (80, 80, 10, 10)]
     moved = OracleDetector(0.1).detect(image, true)
     assert (
         moved
         == OracleDetector(0.1).detect(image, true)
         != OracleDetector(0.1, 1).detect(image, true)
     )
-    for before, (after, _) in zip(found, moved, strict=True):
+    for before, (after, _) in zip(boxes_found, moved, strict=True):
         assert before != after
         assert boxes.box_iou(before, after) > 0.6
     assert OracleDetector().detect(image, np.zeros((100, 100), bool)) == []
@@ -170,19 +170,18 @@ def test_parts_without_a_network() -> None:
     first, second = OracleDelineator().delineate(image, [near, far], true)
     assert (first == rectangles((10, 10, 20, 20))).all()
     assert mask_box(second) == far.box, "a wrong box stays wrong"
-    (whole,) = WholeFrameDetector().detect(image, true)
-    assert (OracleDelineator().delineate(image, [whole], true)[0] == true).all()
-    (drawn,) = BoxDelineator().delineate(image, [Proposal((0, 0, 100, 60), 1.0)], true)
-    assert drawn.mean() == pytest.approx(0.6 * np.pi / 4, abs=0.002)
+    (proposal,) = WholeFrameDetector().detect(image, true)
+    assert (OracleDelineator().delineate(image, [proposal], true)[0] == true).all()
+    (mask,) = BoxDelineator().delineate(image, [Proposal((0, 0, 100, 60), 1.0)], true)
+    assert mask.mean() == pytest.approx(0.6 * np.pi / 4, abs=0.002)
     assert ellipse((3, 4, 1, 1), true).sum() == 1
     assert clip_box((-5, 98.6, 7.2, 140), (100, 100)) == (0, 99, 7, 1)
     specks = rectangles((0, 0, 50, 50), (99, 99, 1, 1), size=(200, 200))
     assert len(polyp_masks(specks)) == 1
 
 
-def test_whole_frame_and_student_equal_the_evaluation_of_a_bundle(
-    tiny_bundle: Path, data: Path
-) -> None:
+def test_whole_frame_and_student_equal_a_bundles_evaluation(tiny_bundle: Path, data: Path) -> None:
+    """Whole frame and student equal the evaluation of a bundle."""
     pairs = find_pairs(data)
     plain = evaluate_bundle(Bundle.open(tiny_bundle), pairs, engine="openvino", threads=1)
     with ExitStack() as stack:
@@ -210,7 +209,7 @@ def test_a_student_detects_and_delimits(tiny_bundle: Path, data: Path) -> None:
                 detector,
                 build_delineator(delineator, opening),
                 names=(student, delineator),
-                seen=gallery.add,
+                on_frame=gallery.add,
             )
             assert report.dice is not None
             assert report.dice >= least
@@ -267,10 +266,10 @@ def test_the_command_writes_record_and_page(
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--json", str(record), "--report", str(page)])
     assert ended.value.code == 0
-    held = json.loads(record.read_text())
-    assert (held["detector"], held["boxes"]["f1"], held["n"]) == ("oracle", 1.0, 3)
-    assert held["dice"] == pytest.approx(1 - sum(held["loss"].values()))
-    assert held["header"]["data"] == str(data)
+    content = json.loads(record.read_text())
+    assert (content["detector"], content["boxes"]["f1"], content["n"]) == ("oracle", 1.0, 3)
+    assert content["dice"] == pytest.approx(1 - sum(content["loss"].values()))
+    assert content["header"]["data"] == str(data)
     assert "Where the Dice is lost" in page.read_text()
     assert "badly drawn" in capsys.readouterr().out
     for wrong in (

@@ -27,10 +27,10 @@ SIDE = 64
 
 def square(*places: tuple[int, int, int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Squares of row, column, side and value."""
-    made = np.zeros((SIDE, SIDE), np.uint8)
+    scores = np.zeros((SIDE, SIDE), np.uint8)
     for row, column, side, value in places:
-        made[row : row + side, column : column + side] = value
-    return made
+        scores[row : row + side, column : column + side] = value
+    return scores
 
 
 def found_on(scores: object, true: object, **point: float) -> Findings:
@@ -51,14 +51,14 @@ def counted(frames: Sequence[FrameFindings], min_peak: float = 0.0) -> Detection
 def test_each_connected_polyp_is_judged_on_its_own() -> None:
     true = square((4, 4, 10, 1), (40, 40, 12, 1), (4, 40, 8, 1))
     scores = square((4, 4, 10, 200), (40, 40, 5, 250), (40, 4, 8, 220))
-    held = found_on(scores, true)
-    assert [round(polyp.area * SIDE * SIDE) for polyp in held.polyps] == [144, 100, 64]
-    large, middle, missed = held.polyps
+    findings = found_on(scores, true)
+    assert [round(polyp.area * SIDE * SIDE) for polyp in findings.polyps] == [144, 100, 64]
+    large, middle, missed = findings.polyps
     assert (large.overlap_peak, large.match_peak) == (250 / 256, None), "touched, not outlined"
     assert (middle.overlap_peak, middle.match_peak) == (200 / 256, 200 / 256)
     assert (missed.overlap_peak, missed.match_peak) == (None, None)
-    assert held.false_peaks == [220 / 256]
-    assert held.flag_peak == 250 / 256
+    assert findings.false_peaks == [220 / 256]
+    assert findings.flag_peak == 250 / 256
 
 
 def test_a_speck_of_the_drawing_is_no_polyp() -> None:
@@ -113,29 +113,31 @@ def test_the_curve_only_falls_and_agrees_with_the_counts(frames: list[Findings],
         for name in ("overlapped", "matched", "false_regions", "flagged"):
             a, b = getattr(left, name), getattr(right, name)
             assert (a is None and b is None) or a >= b
-    held = counted(
+    detection = counted(
         [FrameFindings("A", str(n), frame) for n, frame in enumerate(frames)], step / 256
     )
     point = next(point for point in curve if point.min_peak >= step / 256)
-    assert point.false_regions == held.false_regions
-    if held.polyps.n:
-        assert point.overlapped == held.polyps.overlapped / held.polyps.n
-        assert point.matched == held.polyps.matched / held.polyps.n
-    if held.clean.n:
-        assert point.flagged == held.clean.flagged / held.clean.n
+    assert point.false_regions == detection.false_regions
+    if detection.polyps.n:
+        assert point.overlapped == detection.polyps.overlapped / detection.polyps.n
+        assert point.matched == detection.polyps.matched / detection.polyps.n
+    if detection.clean.n:
+        assert point.flagged == detection.clean.flagged / detection.clean.n
 
 
 def test_curves_of_two_evaluations_are_drawn() -> None:
     polyp = Polyp(area=0.05, overlap_peak=0.75, match_peak=0.5)
-    seen = FrameFindings("A", "x", Findings(polyps=[polyp], false_peaks=[0.5], flag_peak=0.75))
-    both = counted([seen, FrameFindings("B", "y", clean(0.9, 0.9))])
+    with_polyp = FrameFindings(
+        "A", "x", Findings(polyps=[polyp], false_peaks=[0.5], flag_peak=0.75)
+    )
+    both = counted([with_polyp, FrameFindings("B", "y", clean(0.9, 0.9))])
     assert froc_curves({"new": both, "old": both}, "flagged").count("</svg>") == 1
-    assert froc_curves({"new": counted([seen])}, "false_regions")
-    assert froc_curves({"new": counted([seen])}, "flagged") == ""
+    assert froc_curves({"new": counted([with_polyp])}, "false_regions")
+    assert froc_curves({"new": counted([with_polyp])}, "flagged") == ""
 
 
 def test_records_store_the_minimum_peak_as_least_peak() -> None:
-    found = Findings(polyps=[], false_peaks=[0.5], flag_peak=0.5)
-    record = msgspec.to_builtins(counted([FrameFindings("A", "1", found)], 0.25))
+    findings = Findings(polyps=[], false_peaks=[0.5], flag_peak=0.5)
+    record = msgspec.to_builtins(counted([FrameFindings("A", "1", findings)], 0.25))
     assert record["least_peak"] == 0.25
     assert all("least_peak" in point and "min_peak" not in point for point in record["froc"])

@@ -110,8 +110,8 @@ def test_the_command_writes_the_agreed_record(
         == 0
     )
     record = json.loads(out.read_text())
-    agreed = {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
-    assert set(record) == agreed | {
+    keys = {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
+    assert set(record) == keys | {
         "by_size",
         "protocol_a",
         "dice_by_threshold",
@@ -146,10 +146,10 @@ def test_a_region_that_is_left_out_is_not_in_the_mask(data: Path) -> None:
         return scores
 
     pairs = find_pairs(data)
-    whole = evaluate(pairs, two_squares).per_image
+    all_regions = evaluate(pairs, two_squares).per_image
     peaked = evaluate(pairs, two_squares, point=OperatingPoint(min_peak=0.9)).per_image
     large = evaluate(pairs, two_squares, point=OperatingPoint(min_region=0.08)).per_image
-    for every, bright, big in zip(whole, peaked, large, strict=True):
+    for every, bright, big in zip(all_regions, peaked, large, strict=True):
         assert every.area_found == pytest.approx(0.16, abs=0.01)
         assert bright.area_found == pytest.approx(0.0625, abs=0.005)
         assert big.area_found == pytest.approx(0.0975, abs=0.012)
@@ -179,21 +179,27 @@ def test_clean_folders_are_counted_by_folder_and_sequence(
     record = json.loads(out.read_text())
     assert (record["n"], record["negatives"]["n"], record["negatives"]["flagged"]) == (3, 5, 1)
     assert {"name", "dice", "area_true", "area_found", "flagged"} <= set(record["per_image"][0])
-    held = record["detection"]
-    assert held["by_sequence"]["ward/s01"] | {"false_regions": 1} == {
+    detection = record["detection"]
+    assert detection["by_sequence"]["ward/s01"] | {"false_regions": 1} == {
         "frames": 2, "polyps": 0, "overlapped": 0, "matched": 0, "false_regions": 1, "clean": 2,
         "flagged": 1,
     }  # fmt: skip
-    assert {name: group["clean"] for name, group in held["by_set"].items()} == {
+    assert {name: group["clean"] for name, group in detection["by_set"].items()} == {
         "data": 2,
         "ward": 3,
     }
-    assert (held["polyps"]["n"], held["polyps"]["overlapped"], held["polyps"]["matched"]) == (
+    assert (
+        detection["polyps"]["n"],
+        detection["polyps"]["overlapped"],
+        detection["polyps"]["matched"],
+    ) == (
         3,
         3,
         3,
     )
-    assert held["clean"]["clustered_ci95"][0] <= 1 / 5 <= held["clean"]["clustered_ci95"][1]
+    assert (
+        detection["clean"]["clustered_ci95"][0] <= 1 / 5 <= detection["clean"]["clustered_ci95"][1]
+    )
     assert status(*command, "--report", page, "--compare", out) == 0
     text = page.read_text()
     assert "What is flagged and what is missed" in text
@@ -251,8 +257,10 @@ def test_frames_of_a_run_that_changed_are_refused(
 
 def test_logits_score_like_their_scores(data: Path) -> None:
     def logits(image: U8) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = cv2.resize(image[..., 0].astype(np.float32) / 32 - 5, (16, 16))
-        return made
+        logits: NDArray[np.float32] = cv2.resize(
+            image[..., 0].astype(np.float32) / 32 - 5, (16, 16)
+        )
+        return logits
 
     pairs = find_pairs(data)
     both = evaluate(pairs, logits, logits=True, protocol_a=True)
@@ -299,16 +307,16 @@ def test_a_bad_list_of_pairs_is_a_data_error(content: bytes | None, tmp_path: Pa
 def test_a_checkpoint_goes_to_the_training_side(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    calls = []
 
     def evaluate_run(run: Path, pairs: list[Pair], **options: Any) -> EvaluationReport:
-        asked.append((run, len(pairs), options["protocol_a"]))
+        calls.append((run, len(pairs), options["protocol_a"]))
         return evaluate(pairs, lambda _: np.ones((4, 4), np.float32))
 
     monkeypatch.setattr("distill.train.evaluation.evaluate_run", evaluate_run)
     assert status("evaluate", "--run", tmp_path, "--data", data) == 0
     assert status("evaluate", "--run", tmp_path, "--data", data, "--protocol", "b") == 0
-    assert asked == [(tmp_path, 5, True), (tmp_path, 5, False)]
+    assert calls == [(tmp_path, 5, True), (tmp_path, 5, False)]
 
 
 @pytest.mark.parametrize(

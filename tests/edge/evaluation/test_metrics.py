@@ -16,9 +16,9 @@ def row(dice: float | None, *, flagged: bool = False, area: float = 0.1) -> Imag
 
 
 def mask(*columns: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    made = np.zeros((2, 10), bool)
-    made[:, list(columns)] = True
-    return made
+    array = np.zeros((2, 10), bool)
+    array[:, list(columns)] = True
+    return array
 
 
 def test_dice_and_iou_by_hand() -> None:
@@ -27,11 +27,11 @@ def test_dice_and_iou_by_hand() -> None:
     assert dice_iou(mask(), mask(3)) == (0, 0)
 
 
-@pytest.mark.parametrize("found", [mask(), mask(1, 2)])
+@pytest.mark.parametrize("predicted", [mask(), mask(1, 2)])
 def test_a_polyp_free_image_has_no_dice(
-    found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    predicted: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
 ) -> None:
-    assert dice_iou(found, mask()) is None
+    assert dice_iou(predicted, mask()) is None
 
 
 def test_masks_of_different_size_are_an_error() -> None:

@@ -38,9 +38,9 @@ def row(name: str, dice: float | None, *, flagged: bool = True, area: float = 0.
 
 
 def frame() -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
-    true, found = np.zeros((60, 80), bool), np.zeros((60, 80), bool)
-    true[10:40, 10:40], found[15:50, 15:50] = True, True
-    return np.full((60, 80, 3), 90, np.uint8), true, found
+    true, predicted = np.zeros((60, 80), bool), np.zeros((60, 80), bool)
+    true[10:40, 10:40], predicted[15:50, 15:50] = True, True
+    return np.full((60, 80, 3), 90, np.uint8), true, predicted
 
 
 def gallery_of(*rows: ImageScore) -> Gallery:
@@ -81,12 +81,12 @@ def decoded(url: str) -> NDArray[np.uint8]:
 
 def test_a_frame_shows_both_outlines_beside_the_original() -> None:
     (picture,) = gallery_of(row("a", 0.5)).worst
-    drawn, original = decoded(picture.url), decoded(picture.original)
-    assert original.shape == drawn.shape
+    outlined, original = decoded(picture.url), decoded(picture.original)
+    assert original.shape == outlined.shape
     assert np.abs(original.astype(int) - 90).max() <= 2, "nothing is drawn on it"
-    assert drawn.shape == (330, 440, 3)
+    assert outlined.shape == (330, 440, 3)
     for color in ((64, 200, 255), (255, 176, 0)):
-        assert np.count_nonzero(np.abs(drawn.astype(int) - color).max(axis=2) < 60) > 200
+        assert np.count_nonzero(np.abs(outlined.astype(int) - color).max(axis=2) < 60) > 200
 
 
 def test_the_page_is_one_file_with_the_figures_and_the_warning() -> None:

@@ -100,7 +100,7 @@ REFERENCE: dict[str, dict[str, float]] = {
 
 def cases() -> dict[str, tuple[U8, Bool]]:
     """Maps from 0 to 255 and masks: soft, shifted, at the border, without contact, all polyp."""
-    found: dict[str, tuple[U8, Bool]] = {}
+    by_name: dict[str, tuple[U8, Bool]] = {}
     y, x = np.mgrid[:90, :120]
     wave = 20 * np.sin(x / 3.0) * np.cos(y / 5.0)
     for name, center, axes, shift, soft in (
@@ -117,8 +117,8 @@ def cases() -> dict[str, tuple[U8, Bool]]:
         cv2.ellipse(gray, (center[0] + shift, center[1]), axes, 20, 0, 360, 200, cv2.FILLED)
         values = cv2.GaussianBlur(gray.astype(np.float64), (0, 0), soft) + wave
         scaled = (values - values.min()) / (values.max() - values.min())
-        found[name] = ((scaled * 255 + 0.5).astype(np.uint8), true > 0)
-    return found
+        by_name[name] = ((scaled * 255 + 0.5).astype(np.uint8), true > 0)
+    return by_name
 
 
 def measured(gray: U8, true: Bool) -> dict[str, float]:
@@ -257,8 +257,8 @@ def _reference(gray: U8, true: Bool) -> dict[str, float]:
     import py_sod_metrics as sod  # type: ignore[import-not-found]
 
     mask = true * np.uint8(255)
-    kept = {"with_dynamic": True, "with_adaptive": False}
-    curves = sod.FmeasureV2({"dice": sod.DICEHandler(**kept), "iou": sod.IOUHandler(**kept)})
+    options = {"with_dynamic": True, "with_adaptive": False}
+    curves = sod.FmeasureV2({"dice": sod.DICEHandler(**options), "iou": sod.IOUHandler(**options)})
     e, weighted, structure, error = (
         sod.Emeasure(),
         sod.WeightedFmeasure(),
@@ -269,15 +269,15 @@ def _reference(gray: U8, true: Bool) -> dict[str, float]:
         measure.step(gray, mask)
     values = {name: curve["dynamic"] for name, curve in curves.get_results().items()}
     values["e"] = e.get_results()["em"]["curve"]
-    found = {
+    figures = {
         f"{kind}_{name}": getattr(np, kind)(values[name])
         for name in values
         for kind in ("mean", "max")
     }
-    found["weighted_f"] = weighted.get_results()["wfm"]
-    found["s_measure"] = structure.get_results()["sm"]
-    found["mae"] = error.get_results()["mae"]
-    return {name: round(float(value), 6) for name, value in found.items()}
+    figures["weighted_f"] = weighted.get_results()["wfm"]
+    figures["s_measure"] = structure.get_results()["sm"]
+    figures["mae"] = error.get_results()["mae"]
+    return {name: round(float(value), 6) for name, value in figures.items()}
 
 
 if __name__ == "__main__":

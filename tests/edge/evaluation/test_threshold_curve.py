@@ -15,10 +15,10 @@ from edge.imaging.postprocess import native_scores
 def test_a_curve_is_the_dice_of_each_mask(part: tuple[int, ...] | None, units: bool) -> None:
     rng = np.random.default_rng(1)
     scores = rng.integers(0, 256, (12, 16)).astype(np.uint8)
-    given = scores if units else scores.astype(np.float32) / 256
+    values = scores if units else scores.astype(np.float32) / 256
     true = np.zeros((36, 48), bool)
     true[5:20, 8:30] = True
-    curve = dice_curve(given, true, part)  # type: ignore[arg-type]
+    curve = dice_curve(values, true, part)  # type: ignore[arg-type]
     native = native_scores(scores, (36, 48), part)  # type: ignore[arg-type]
     for threshold, dice in zip(THRESHOLDS, curve, strict=True):
         expected = dice_iou(native >= np.float32(threshold), true)

@@ -26,8 +26,8 @@ def test_a_peak_is_a_box_around_its_center() -> None:
 
 def test_only_the_highest_cell_of_a_neighborhood_is_a_peak() -> None:
     heat, size, offset = maps(at1_1=0.8, at1_2=0.7, at6_12=0.5, at6_2=0.29)
-    found = read_boxes(heat, size, offset)
-    assert [round(box.score, 2) for box in found] == [0.8, 0.5]
+    boxes = read_boxes(heat, size, offset)
+    assert [round(box.score, 2) for box in boxes] == [0.8, 0.5]
     assert len(read_boxes(heat, size, offset, least=0.2)) == 3
 
 

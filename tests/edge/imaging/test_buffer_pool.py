@@ -34,14 +34,14 @@ def address(image: np.ndarray) -> int:
 def test_a_picture_is_safe_for_as_long_as_any_view_of_it_is_held(name: str) -> None:
     memory = BufferPool()
     image = memory.copy(np.full((4, 6, 3), 7, np.uint8))
-    where, held = address(image), VIEWS[name](image)
+    where, view = address(image), VIEWS[name](image)
     del image
     for _ in range(3):
         assert address(memory.copy(np.zeros((4, 6, 3), np.uint8))) != where
-    assert (np.asarray(held) == 7).all()
-    del held
+    assert (np.asarray(view) == 7).all()
+    del view
     # The first free block is taken, and it is the first.
-    assert address(memory.take((4, 6, 3))) == where
+    assert address(memory.allocate((4, 6, 3))) == where
 
 
 @given(
@@ -54,53 +54,53 @@ def test_whatever_is_held_keeps_what_was_in_it(
     steps: list[tuple[tuple[int, int, int], int]],
 ) -> None:
     memory = BufferPool()
-    held: dict[int, tuple[int, np.ndarray]] = {}
+    live: dict[int, tuple[int, np.ndarray]] = {}
     for value, (shape, dropped) in enumerate(steps):
-        held.pop(dropped, None)
-        held[value % 31] = value, memory.copy(np.full(shape, value, np.uint8))
-        assert all((image == wanted).all() for wanted, image in held.values())
+        live.pop(dropped, None)
+        live[value % 31] = value, memory.copy(np.full(shape, value, np.uint8))
+        assert all((image == expected).all() for expected, image in live.values())
 
 
 def test_pictures_that_nobody_holds_take_no_more_memory() -> None:
     memory = BufferPool()
-    assert len({address(memory.take((8, 8, 3))) for _ in range(100)}) == 1
-    held = [memory.take((8, 8, 3)) for _ in range(MAX_BUFFERS + 5)]
-    assert len({address(image) for image in held}) == MAX_BUFFERS + 5
-    before = {address(image) for image in held[:MAX_BUFFERS]}
-    del held
-    again = [memory.take((8, 8, 3)) for _ in range(MAX_BUFFERS)]
+    assert len({address(memory.allocate((8, 8, 3))) for _ in range(100)}) == 1
+    images = [memory.allocate((8, 8, 3)) for _ in range(MAX_BUFFERS + 5)]
+    assert len({address(image) for image in images}) == MAX_BUFFERS + 5
+    before = {address(image) for image in images[:MAX_BUFFERS]}
+    del images
+    again = [memory.allocate((8, 8, 3)) for _ in range(MAX_BUFFERS)]
     assert {address(image) for image in again} == before
 
 
 def test_opencv_writes_into_it() -> None:
     memory = BufferPool()
-    room = memory.take((8, 12, 3))
-    found = cv2.resize(np.full((2, 3, 3), 9, np.uint8), (12, 8), dst=room)
-    assert address(np.asarray(found)) == address(room)
+    room = memory.allocate((8, 12, 3))
+    resized = cv2.resize(np.full((2, 3, 3), 9, np.uint8), (12, 8), dst=room)
+    assert address(np.asarray(resized)) == address(room)
     assert (room == 9).all()
 
 
 def test_another_size_leaves_held_buffers_alone() -> None:
     """Another size leaves held buffers alone and takes no more memory."""
     memory = BufferPool()
-    places = {address(memory.take(shape)) for shape in [(8, 8, 3), (4, 4, 3)] * 20}
+    places = {address(memory.allocate(shape)) for shape in [(8, 8, 3), (4, 4, 3)] * 20}
     assert len(places) == 1
     large = memory.copy(np.full((8, 8, 3), 1, np.uint8))
     small = memory.copy(np.full((4, 4, 3), 2, np.uint8))
     memory.copy(np.full((8, 8, 3), 3, np.uint8))
     assert (large == 1).all()
     assert (small == 2).all()
-    assert memory.take((0, 8, 3)).shape == (0, 8, 3)
+    assert memory.allocate((0, 8, 3)).shape == (0, 8, 3)
 
 
 def test_a_picture_may_be_let_go_in_another_thread() -> None:
     memory, box = BufferPool(), []
-    box.append(memory.take((8, 8, 3)))
+    box.append(memory.allocate((8, 8, 3)))
     where = address(box[0])
     thread = threading.Thread(target=box.clear)
     thread.start()
     thread.join()
-    assert address(memory.take((8, 8, 3))) == where
+    assert address(memory.allocate((8, 8, 3))) == where
 
 
 def test_a_blank_picture_is_of_zeros_and_can_be_drawn_on() -> None:

@@ -48,14 +48,14 @@ def view_of(box: Box, size: tuple[int, int]) -> View:
 def screen(picture: ImageU8, *, background: int = 0) -> ImageU8:
     """A processor's screen, RGB or a mask: the picture at the right, who it is of at the left."""
     x, y, width, height = PLACE
-    shown = np.full((*SCREEN, *picture.shape[2:]), background, np.uint8)
-    shown[y : y + height, x : x + width] = cv2.resize(
+    canvas = np.full((*SCREEN, *picture.shape[2:]), background, np.uint8)
+    canvas[y : y + height, x : x + width] = cv2.resize(
         picture, (width, height), interpolation=cv2.INTER_NEAREST
     )
     if picture.ndim == 3:
         for row, line in enumerate(("Name: A B", "ID: 12345", "18/03/2031", "14:56:40")):
-            cv2.putText(shown, line, (20, 80 + 40 * row), 0, 0.9, (230, 230, 230), 2)
-    return shown
+            cv2.putText(canvas, line, (20, 80 + 40 * row), 0, 0.9, (230, 230, 230), 2)
+    return canvas
 
 
 def lit(scene: ImageU8) -> ImageU8:
@@ -73,8 +73,8 @@ def test_a_part_holds_the_view_and_stays_in_the_frame(box: Box, size: tuple[int,
     height, width = size
     x, y = min(box[0], width - 1), min(box[1], height - 1)
     view = view_of((x, y, min(box[2], width - x), min(box[3], height - y)), size)
-    found = part_of("view", view)
-    left, top, wide, tall = found or (0, 0, width, height)
+    part = part_of("view", view)
+    left, top, wide, tall = part or (0, 0, width, height)
     assert 0 <= left <= view.box[0]
     assert 0 <= top <= view.box[1]
     assert x + view.box[2] <= left + wide <= width
@@ -105,8 +105,8 @@ def test_the_part_of_a_screen_is_where_the_picture_is(seed: int) -> None:
     part = seen_part(screen(render(seed).image), "view")
     assert part is not None
     x, y, width, height = part
-    wanted = (PLACE[0], PLACE[1], PLACE[0] + PLACE[2], PLACE[1] + PLACE[3])
-    assert np.abs(np.subtract((x, y, x + width, y + height), wanted)).max() <= 0.06 * PLACE[2]
+    expected = (PLACE[0], PLACE[1], PLACE[0] + PLACE[2], PLACE[1] + PLACE[3])
+    assert np.abs(np.subtract((x, y, x + width, y + height), expected)).max() <= 0.06 * PLACE[2]
 
 
 @given(st.binary(min_size=12 * 16, max_size=12 * 16), st.integers(0, 50), st.integers(0, 70))
@@ -158,8 +158,8 @@ class Tiny:
 
 
 def with_rule(manifest: m.Manifest, rule: FieldOfView) -> m.Manifest:
-    shown = msgspec.structs.replace(manifest.input, field_of_view=rule)
-    return msgspec.structs.replace(manifest, input=shown)
+    input_spec = msgspec.structs.replace(manifest.input, field_of_view=rule)
+    return msgspec.structs.replace(manifest, input=input_spec)
 
 
 def test_a_student_sees_the_same_picture_on_a_screen_as_alone(
@@ -168,13 +168,13 @@ def test_a_student_sees_the_same_picture_on_a_screen_as_alone(
     manifest = with_rule(tiny_parts[0], "view")
     engine = Tiny(tiny_student)
     alone = np.ascontiguousarray(lit(tiny_scene(3, height=480, width=480))[..., ::-1])
-    whole = analyze(Frame(0, alone, 0), engine, manifest, view=estimate(alone))
+    plain = analyze(Frame(0, alone, 0), engine, manifest, view=estimate(alone))
     before = engine.shown.astype(int)
     wide = screen(alone)
-    found = analyze(Frame(0, wide, 0), engine, manifest, view=estimate(wide))
-    assert found.part is not None
+    on_screen = analyze(Frame(0, wide, 0), engine, manifest, view=estimate(wide))
+    assert on_screen.part is not None
     assert np.abs(engine.shown - before)[8:-8, 8:-8].mean() < 6
-    (one,), (other,) = whole.regions, found.regions
+    (one,), (other,) = plain.regions, on_screen.regions
     moved = (one.box[0] + PLACE[0], one.box[1] + PLACE[1], *one.box[2:])
     assert np.abs(np.subtract(moved, other.box)).max() <= 24
     assert other.area == pytest.approx(one.area, abs=0.02)
@@ -211,12 +211,12 @@ def test_evaluation_shows_the_part_and_scores_whole_frames(
         return scores
 
     cropped = evaluate(pairs, score, rule="view")
-    whole = evaluate(pairs, score)
+    full_frame = evaluate(pairs, score)
     assert cropped.dice is not None
-    assert whole.dice is not None
-    assert cropped.dice > whole.dice + 0.02
+    assert full_frame.dice is not None
+    assert cropped.dice > full_frame.dice + 0.02
     assert cropped.dice > 0.85
-    for one, other in zip(cropped.per_image, whole.per_image, strict=True):
+    for one, other in zip(cropped.per_image, full_frame.per_image, strict=True):
         assert one.area_true == other.area_true
 
 
@@ -225,17 +225,19 @@ def test_a_bundle_is_scored_by_its_own_rule(
 ) -> None:
     manifest, files = tiny_parts
     pairs = find_pairs(screens)
-    found = {}
+    dice_by_rule = {}
     for rule in ("full-frame", "view"):
         path = write_bundle(tmp_path / rule, with_rule(manifest, rule), files).path
         bundle = Bundle.open(path)
         assert bundle.manifest.input.field_of_view == rule
-        found[rule] = evaluate_bundle(bundle, pairs, engine="openvino", threads=1).dice or 0.0
+        dice_by_rule[rule] = (
+            evaluate_bundle(bundle, pairs, engine="openvino", threads=1).dice or 0.0
+        )
         clean = count_clean(
             bundle, [("gray", np.full((*SCREEN, 3), 90, np.uint8))], engine="openvino"
         )
         assert (clean.n, clean.flagged) == (1, 0)
-    assert found["view"] > found["full-frame"] + 0.02
+    assert dice_by_rule["view"] > dice_by_rule["full-frame"] + 0.02
 
 
 def test_an_unknown_rule_is_refused(
@@ -254,8 +256,10 @@ def test_a_still_masks_the_part_alone() -> None:
     scores = np.zeros((16, 16), np.uint8)
     scores[6:10, 6:10] = 220
     part: Box = (48, 16, 64, 64)
-    found = regions(scores, (96, 128), OperatingPoint(0.5, 0.001), part=part)
-    mask = shown_mask(Result(scores, found, 0.1, None, part=part), whole_frame((96, 128)), 0.5)
+    found_regions = regions(scores, (96, 128), OperatingPoint(0.5, 0.001), part=part)
+    mask = shown_mask(
+        Result(scores, found_regions, 0.1, None, part=part), whole_frame((96, 128)), 0.5
+    )
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max()) == pytest.approx((16 + 24, 16 + 39), abs=1)
     assert (columns.min(), columns.max()) == pytest.approx((48 + 24, 48 + 39), abs=1)
@@ -269,8 +273,8 @@ def test_smoothed_scores_begin_anew_on_another_part() -> None:
 
     def look(number: int, filled: bool, part: Box) -> bool:
         scores[2:5, 2:5] = 200 if filled else 0
-        found = regions(scores, (64, 96), OperatingPoint(0.3, 0.001), part=part)
-        result = Result(scores.copy(), found, 0.1, None, part=part)
+        found_regions = regions(scores, (64, 96), OperatingPoint(0.3, 0.001), part=part)
+        result = Result(scores.copy(), found_regions, 0.1, None, part=part)
         return bool(smoother.apply(Frame(number, blank, number * 33_000_000), result).regions)
 
     first, second = (0, 0, 64, 64), (32, 0, 64, 64)
@@ -282,8 +286,8 @@ def test_smoothed_scores_begin_anew_on_another_part() -> None:
 def test_the_store_is_cut_by_the_rule(screens: Path, tmp_path: Path) -> None:
     splits = load_splits([screens], val_fraction=0.4)
     samples = [*splits.train, *splits.validation]
-    whole = decode_images(samples, (32, 32), tmp_path / "cache")
-    shown = decode_images(samples, (32, 32), tmp_path / "cache", rule="view")
-    assert whole.key != shown.key
-    assert shown.masks.mean() > 1.8 * whole.masks.mean()
-    assert shown.images[:, :, :8].mean() > 3 * whole.images[:, :, :8].mean()
+    full_frame = decode_images(samples, (32, 32), tmp_path / "cache")
+    view_alone = decode_images(samples, (32, 32), tmp_path / "cache", rule="view")
+    assert full_frame.key != view_alone.key
+    assert view_alone.masks.mean() > 1.8 * full_frame.masks.mean()
+    assert view_alone.images[:, :, :8].mean() > 3 * full_frame.images[:, :, :8].mean()

@@ -112,20 +112,20 @@ def feed(
 def test_only_a_change_of_shape_moves_the_view(bowel: list[Image]) -> None:
     """A change of shape is followed and nothing else moves the view."""
     estimator = ViewEstimator()
-    held = feed(estimator, bowel, octagon(), 2 * WINDOW)[-1]
-    assert iou(held, octagon()) > 0.95
+    settled = feed(estimator, bowel, octagon(), 2 * WINDOW)[-1]
+    assert iou(settled, octagon()) > 0.95
     for mask in (circle(), SHAPES["full"], octagon()):
         views = feed(estimator, bowel, mask, 4 * WINDOW, seed=100)
-        assert views[0] is held, "one frame changes nothing"
+        assert views[0] is settled, "one frame changes nothing"
         assert iou(views[-1], mask) > 0.95
         outside = Region((0, 0, 30, 30), ((0, 0), (29, 0), (29, 29), (0, 29)), 0.01, 0.9)
         assert inside([outside], views[-1]) == ((outside,) if mask is SHAPES["full"] else ())
-        held = views[-1]
+        settled = views[-1]
     lower = [
         make_thumbnail(text_over(seen_through(image, octagon()), at=(4, 90))) for image in bowel
     ]
     written = [estimator.update(lower[number % 24]) for number in range(4 * WINDOW)]
-    assert all(view is held for view in written), "text alone does not move it"
+    assert all(view is settled for view in written), "text alone does not move it"
 
 
 def test_a_view_that_holds_does_not_tremble(bowel: list[Image]) -> None:
@@ -136,10 +136,10 @@ def test_a_view_that_holds_does_not_tremble(bowel: list[Image]) -> None:
 @pytest.mark.parametrize("brightness", [0.35, 0.1])
 def test_darkness_does_not_shrink_the_view(bowel: list[Image], brightness: float) -> None:
     estimator = ViewEstimator()
-    held = feed(estimator, bowel, octagon(), 2 * WINDOW)[-1]
+    view_before = feed(estimator, bowel, octagon(), 2 * WINDOW)[-1]
     fade = np.linspace(brightness, 0.0, WIDTH)[None, :, None]
     dark = [(image * fade).astype(np.uint8) for image in bowel]
-    assert all(view is held for view in feed(estimator, dark, octagon(), 6 * WINDOW))
+    assert all(view is view_before for view in feed(estimator, dark, octagon(), 6 * WINDOW))
 
 
 def test_a_dark_start_grows_with_the_light(bowel: list[Image]) -> None:
@@ -215,19 +215,19 @@ def test_an_outline_is_clipped_to_the_whole_frame(
     xs, ys = [x for x, _ in points] or [5], [y for _, y in points] or [5]
     box = (min(xs), min(ys), max(xs) - min(xs) + 1, max(ys) - min(ys) + 1)
     region = Region(box, tuple(points), 0.1, 0.9)
-    kept = inside([region], whole_frame((270, 480), (135, 240)), share)
+    clipped = inside([region], whole_frame((270, 480), (135, 240)), share)
     if box[0] >= 0 and box[1] >= 0 and box[0] + box[2] <= 480 and box[1] + box[3] <= 270:
-        assert kept == (region,)
+        assert clipped == (region,)
     none = View((0, 0, 480, 270), np.zeros((135, 240), np.uint8), (270, 480))
     assert inside([region], none, share) == ()
 
 
 def test_a_result_is_restricted_to_the_view() -> None:
     out, within = square(20, 40, 60), square(300, 40, 60)
-    found = Result(None, (out, within), out.area + within.area, None)
-    kept = restrict(found, RIGHT_HALF)
-    assert kept == Result(None, (within,), within.area, None, RIGHT_HALF.box)
-    assert restrict(kept, whole_frame((270, 480))).regions == (within,)
+    result = Result(None, (out, within), out.area + within.area, None)
+    restricted = restrict(result, RIGHT_HALF)
+    assert restricted == Result(None, (within,), within.area, None, RIGHT_HALF.box)
+    assert restrict(restricted, whole_frame((270, 480))).regions == (within,)
 
 
 def test_what_is_written_beside_the_view_is_black_in_a_still(bowel: list[Image]) -> None:

@@ -35,18 +35,18 @@ def test_a_marker_lands_at_its_place_in_the_frame(
 ) -> None:
     (height, width), (h, w) = frame, grid
     top, bottom, left, right = h // 8, h // 4, w // 2, 3 * w // 4
-    (found,) = regions(
+    (region,) = regions(
         block(h, w, slice(top, bottom), slice(left, right)), frame, OperatingPoint(0.5, 0)
     )
     # The threshold of a linear edge lies half way between two cells: at their border.
-    x, y, box_width, box_height = found.box
+    x, y, box_width, box_height = region.box
     cell = max(height / h, width / w)
     assert (x, y) == pytest.approx((left * width / w, top * height / h), abs=0.3 * cell + 0.5)
     assert x + box_width == pytest.approx(right * width / w, abs=0.3 * cell + 0.5)
     assert y + box_height == pytest.approx(bottom * height / h, abs=0.3 * cell + 0.5)
-    assert found.area == pytest.approx((bottom - top) * (right - left) / (h * w), rel=0.1)
-    assert found.score == pytest.approx(255 / 256)
-    xs, ys = zip(*found.contour, strict=True)
+    assert region.area == pytest.approx((bottom - top) * (right - left) / (h * w), rel=0.1)
+    assert region.score == pytest.approx(255 / 256)
+    xs, ys = zip(*region.contour, strict=True)
     assert min(xs) >= x - 1
     assert max(xs) <= x + box_width
     assert np.mean([min(xs), max(xs)]) == pytest.approx((left + right) / 2 * width / w - 0.5, abs=1)
@@ -58,12 +58,12 @@ def test_a_marker_lands_at_its_place_in_the_frame(
 def test_a_filled_outline_is_the_thresholded_mask() -> None:
     y, x = np.mgrid[:64, :64]
     scores = np.clip(320 - 12 * np.hypot(x - 40, 1.4 * (y - 20)), 0, 255).astype(np.uint8)
-    (found,) = regions(scores, (720, 1280), OperatingPoint(0.5, 0.001))
-    drawn = np.zeros((720, 1280), np.uint8)
-    cv2.fillPoly(drawn, [np.array(found.contour, np.int32)], 1)
+    (region,) = regions(scores, (720, 1280), OperatingPoint(0.5, 0.001))
+    filled = np.zeros((720, 1280), np.uint8)
+    cv2.fillPoly(filled, [np.array(region.contour, np.int32)], 1)
     mask = native_scores(scores, (720, 1280)) >= 0.5
-    assert (mask & (drawn > 0)).sum() / (mask | (drawn > 0)).sum() > 0.95
-    assert found.area == pytest.approx(mask.mean(), rel=0.02)
+    assert (mask & (filled > 0)).sum() / (mask | (filled > 0)).sum() > 0.95
+    assert region.area == pytest.approx(mask.mean(), rel=0.02)
 
 
 def test_small_regions_are_dropped_and_the_largest_comes_first() -> None:
@@ -72,14 +72,14 @@ def test_small_regions_are_dropped_and_the_largest_comes_first() -> None:
     )
     scores |= block(64, 64, slice(20, 30), slice(20, 30))
     every = regions(scores, (64, 64), OperatingPoint(0.5, 0))
-    assert [round(found.area * 4096) for found in every] == sorted(
-        (round(found.area * 4096) for found in every), reverse=True
+    assert [round(region.area * 4096) for region in every] == sorted(
+        (round(region.area * 4096) for region in every), reverse=True
     )
     assert len(every) == 3
     assert len(regions(scores, (64, 64), OperatingPoint(0.5, 6 / 4096))) == 2
     (largest,) = regions(scores, (64, 64), OperatingPoint(0.5, 20 / 4096))
     assert largest == every[0]
-    assert mask_area(every) == pytest.approx(sum(found.area for found in every))
+    assert mask_area(every) == pytest.approx(sum(region.area for region in every))
 
 
 def test_a_region_below_the_minimum_peak_is_left_out() -> None:
@@ -99,8 +99,8 @@ def test_a_region_below_the_minimum_peak_is_left_out() -> None:
 def test_a_hole_is_not_part_of_the_region() -> None:
     scores = block(64, 64, slice(10, 50), slice(10, 50))
     scores[20:40, 20:40] = 0
-    (found,) = regions(scores, (64, 64), OperatingPoint(0.5, 0))
-    assert found.area == pytest.approx((40 * 40 - 20 * 20) / 4096, rel=0.05)
+    (region,) = regions(scores, (64, 64), OperatingPoint(0.5, 0))
+    assert region.area == pytest.approx((40 * 40 - 20 * 20) / 4096, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_a_threshold_out_of_range_is_an_error(threshold: float) -> None:
 )
 @settings(max_examples=100)
 def test_regions_lie_inside_the_frame(scores: U8, frame: tuple[int, int]) -> None:
-    found = regions(scores, frame, OperatingPoint(0.5, 0))
-    assert 0 <= mask_area(found) <= 1 + 1e-9
-    for region in found:
+    found_regions = regions(scores, frame, OperatingPoint(0.5, 0))
+    assert 0 <= mask_area(found_regions) <= 1 + 1e-9
+    for region in found_regions:
         x, y, width, height = region.box
         assert x >= 0
         assert y >= 0
@@ -154,12 +154,14 @@ def test_regions_hold_every_cell_of_the_enlarged_mask(
     coarse = np.random.default_rng(seed).integers(0, 256, (blobs, blobs), np.uint8)
     scores = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
     zoom = max(1, min(4, 256 // max(size)))
-    whole = cv2.resize(
+    enlarged = cv2.resize(
         scores, (size[1] * zoom, size[0] * zoom), interpolation=cv2.INTER_LINEAR_EXACT
     )
-    found = regions(scores, (720, 1280), OperatingPoint(least / 256, 0))
-    assert mask_area(found) == pytest.approx((whole >= least).mean())
-    assert max((region.score for region in found), default=0) == (whole.max() / 256 if found else 0)
+    found_regions = regions(scores, (720, 1280), OperatingPoint(least / 256, 0))
+    assert mask_area(found_regions) == pytest.approx((enlarged >= least).mean())
+    assert max((region.score for region in found_regions), default=0) == (
+        enlarged.max() / 256 if found_regions else 0
+    )
 
 
 def test_native_scores_are_half_pixel_bilinear() -> None:
@@ -174,5 +176,5 @@ def test_native_scores_are_half_pixel_bilinear() -> None:
 def test_scores_in_units_round_and_saturate() -> None:
     scores = np.array([0, 0.5, 0.4999, 0.25, 1.0])
     np.testing.assert_array_equal(to_units(scores), [0, 128, 128, 64, 255])
-    whole = np.array([[7]], np.uint8)
-    assert to_units(whole) is whole
+    units = np.array([[7]], np.uint8)
+    assert to_units(units) is units

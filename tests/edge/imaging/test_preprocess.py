@@ -135,8 +135,8 @@ def test_bgr_becomes_rgb(size: tuple[int, int]) -> None:
 def test_a_given_place_takes_the_same_picture(height: int, width: int, bgr: bool) -> None:
     image = natural(height, width)
     place = np.full((64, 48, 3), 7, np.uint8)
-    made = to_input(image, (64, 48), bgr=bgr, out=place)
-    assert made is place
+    returned = to_input(image, (64, 48), bgr=bgr, out=place)
+    assert returned is place
     assert np.array_equal(place, to_input(image, (64, 48), bgr=bgr))
 
 

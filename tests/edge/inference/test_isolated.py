@@ -160,9 +160,9 @@ def test_a_crash_under_a_command_is_one_message(
     monkeypatch.setattr(isolated, "ProcessEngine", start)
     arguments = commands(tiny_bundle, pictures, tmp_path / "out")[command]
     assert status(*arguments) == 4
-    shown = capsys.readouterr()
-    assert "does not run" in shown.err
-    assert "Traceback" not in shown.out + shown.err
+    output = capsys.readouterr()
+    assert "does not run" in output.err
+    assert "Traceback" not in output.out + output.err
     assert command == "bench" or not (tmp_path / "out").exists()
 
 

@@ -17,7 +17,8 @@ import pytest
 from edge.bundle.reader import Bundle
 from edge.errors import MachineError
 from edge.inference import backoff
-from edge.inference.supervisor import MAX_FAULTS, Supervisor
+from edge.inference.fault_policy import MAX_FAULTS
+from edge.inference.supervisor import Supervisor
 from tests.support.processes import handles, until
 from tests.support.supervised import CRASH, TwoSlots, Watched, picture
 
@@ -69,9 +70,9 @@ def test_a_store_that_cannot_be_written_stops_nothing(
         for _ in range(MAX_FAULTS):
             watched.suffers(CRASH)
         until(lambda: supervisor.phase == "exhausted")
-        said = [news.detail for news in supervisor.news() if news.kind == "store"]
-    assert sum("Read-only" in line for line in said) == 2
-    assert any("No space" in line for line in said)
+        messages = [event.detail for event in supervisor.pop_events() if event.kind == "store"]
+    assert sum("Read-only" in line for line in messages) == 2
+    assert any("No space" in line for line in messages)
 
 
 class Broken(TwoSlots):
@@ -110,7 +111,7 @@ def test_a_store_that_cannot_be_read_is_asked_again(
 def test_a_store_that_may_not_be_read_is_the_end_and_not_a_wait() -> None:
     with Supervisor(Broken(number=errno.EACCES, times=99)) as supervisor:
         until(lambda: supervisor.phase == "exhausted")
-        assert [news.kind for news in supervisor.news()] == ["store", "exhausted"]
+        assert [event.kind for event in supervisor.pop_events()] == ["store", "exhausted"]
 
 
 @pytest.mark.row(51, "no free file descriptor while the student starts again")
@@ -123,17 +124,17 @@ def test_a_machine_without_descriptors_condemns_nothing(
     with watched.supervisor as supervisor:
         assert supervisor.wait(20)
         highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-        with ExitStack() as held:
-            held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with ExitStack() as stack:
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
             for _ in range(highest + 1 - handles()):
-                held.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+                stack.callback(os.close, os.open("/dev/null", os.O_RDONLY))
             resource.setrlimit(resource.RLIMIT_NOFILE, (handles(), hard))
             watched.suffers(CRASH)
             until(lambda: supervisor.counters["unstarted"] > MAX_FAULTS)
-            shown = supervisor.condition
-        assert shown is not None
-        assert (shown.state, shown.reason.kind) == ("degraded", "machine")
-        assert "Too many open files" in shown.reason.detail
+            condition = supervisor.condition
+        assert condition is not None
+        assert (condition.state, condition.reason.kind) == ("degraded", "machine")
+        assert "Too many open files" in condition.reason.detail
         assert supervisor.wait(20)
         assert supervisor.bundle is not None
         assert supervisor.bundle.path == slots.paths[0]
@@ -241,7 +242,7 @@ def test_a_machine_without_processes_is_tried_again(
     with watched.supervisor as supervisor:
         assert supervisor.wait(20)
         assert supervisor.counters == {"unstarted": 5}
-        assert [news.kind for news in supervisor.news()] == ["unstarted", "ready"]
+        assert [event.kind for event in supervisor.pop_events()] == ["unstarted", "ready"]
         assert not slots.bad
     assert handles() == before
 
@@ -257,4 +258,4 @@ def test_an_engine_that_is_not_here_is_not_the_bundles_fault(
         assert not slots.bad
         assert supervisor.counters == {"passed_over": 2}
         assert says in supervisor.gave_up
-        assert says in supervisor.news()[0].detail
+        assert says in supervisor.pop_events()[0].detail

@@ -10,7 +10,8 @@ import pytest
 
 from edge.bundle.reader import Bundle
 from edge.errors import InferenceFault
-from edge.inference.supervisor import MAX_FAULTS, SingleBundle, Supervisor
+from edge.inference.fault_policy import MAX_FAULTS
+from edge.inference.supervisor import SingleBundle, Supervisor
 from tests.support.processes import alive, until
 from tests.support.supervised import CRASH, HANG, NAN, SHAPE, TwoSlots, Watched, fake, picture
 
@@ -29,9 +30,9 @@ def test_a_crash_is_followed_by_another_process(
         assert (supervisor.infer(picture(1)) == 1).all()
         assert supervisor.counters == {"crash": 1, "restarts": 1}
         assert not slots.bad
-        kinds = [news.kind for news in supervisor.news()]
+        kinds = [event.kind for event in supervisor.pop_events()]
     assert kinds == ["ready", "crash", "ready"]
-    assert supervisor.news() == []
+    assert supervisor.pop_events() == []
 
 
 @pytest.mark.row(20, "three crashes within a minute by an injected clock")

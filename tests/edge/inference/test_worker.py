@@ -60,8 +60,8 @@ def picture(value: int, size: int = SIZE) -> ImageU8:
 
 @pytest.fixture
 def engine() -> Iterator[ProcessEngine]:
-    with closing(opened(fake(), timeout_ms=2000)) as made:
-        yield made
+    with closing(opened(fake(), timeout_ms=2000)) as student:
+        yield student
 
 
 def test_scores_come_back_and_each_is_of_its_own_frame(engine: ProcessEngine) -> None:
@@ -75,7 +75,8 @@ def test_scores_come_back_and_each_is_of_its_own_frame(engine: ProcessEngine) ->
 
 
 @pytest.mark.row(19, "a child that sleeps in an inference")
-def test_a_hang_is_a_fault_in_time_and_close_kills_without_waiting() -> None:
+def test_a_hang_is_a_fault_and_close_kills_at_once() -> None:
+    """A hang is a fault in time and close kills without waiting."""
     engine = opened(fake(), timeout_ms=50, hang_ms=50)
     begin = time.monotonic()
     with pytest.raises(InferenceFault, match="no answer") as caught:
@@ -188,7 +189,8 @@ def test_what_an_engine_refuses_is_the_error_that_it_is() -> None:
 
 
 @pytest.mark.row(22, "a child that needs longer than a frame may wait")
-def test_late_answers_cost_frames_and_are_never_taken_for_another() -> None:
+def test_late_answers_are_never_taken_for_another_frames() -> None:
+    """Late answers cost frames and are never taken for another."""
     with closing(opened(fake(), timeout_ms=60, hang_ms=5000)) as engine:
         engine.timeout_ms = 2000
         engine.infer(picture(1))
@@ -319,7 +321,8 @@ def test_an_engine_of_a_bundle_gives_the_same_scores_as_here(
             )
 
 
-def test_what_cannot_run_here_is_told_before_a_process_is_started(tiny_bundle: Path) -> None:
+def test_what_cannot_run_is_told_before_a_process_starts(tiny_bundle: Path) -> None:
+    """What cannot run here is told before a process is started."""
     with pytest.raises(UsageError, match="unknown engine"):
         bundle_spec(Bundle.open(tiny_bundle), "abacus")
 

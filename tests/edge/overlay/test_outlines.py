@@ -37,7 +37,7 @@ def test_steps_are_removed_and_the_area_stays() -> None:
 
 def test_small_outlines_keep_their_size() -> None:
     square = [(10, 10), (15, 10), (15, 15), (10, 15)]
-    kept = smooth_outline(square, sigma=9, tolerance=0.5)
-    assert cv2.boundingRect(kept) == (10, 10, 6, 6)
+    smoothed = smooth_outline(square, sigma=9, tolerance=0.5)
+    assert cv2.boundingRect(smoothed) == (10, 10, 6, 6)
     for few in ([(3, 4)], [(3, 4), (9, 4)]):
         assert cv2.boundingRect(smooth_outline(few, 9, 0.5))[:2] == (3, 4)

@@ -61,19 +61,19 @@ def test_pixels_outside_the_drawing_are_the_frames(
     result = Result(None, tuple(region(*box) for box in boxes), 0.1, reason, view)
     image = noise(height, width)
     before = image.copy()
-    drawn = overlay(image, result, status)
+    painted = overlay(image, result, status)
     alpha = layer((height, width), result, status)[..., 3]
     assert set(np.unique(alpha)) <= {0, 255}
-    np.testing.assert_array_equal(drawn[alpha == 0], image[alpha == 0])
+    np.testing.assert_array_equal(painted[alpha == 0], image[alpha == 0])
     np.testing.assert_array_equal(image, before)
 
 
 def test_the_layer_over_the_frame_is_the_overlay() -> None:
     image = noise(480, 640)
     for result in (READY, FOUND, STALE):
-        drawn = layer((480, 640), result)
+        painted = layer((480, 640), result)
         np.testing.assert_array_equal(
-            np.where(drawn[..., 3:] == 255, drawn[..., :3], image), overlay(image, result)
+            np.where(painted[..., 3:] == 255, painted[..., :3], image), overlay(image, result)
         )
 
 
@@ -89,14 +89,15 @@ def test_the_drawing_stays_in_its_bands() -> None:
     assert alpha.mean() < 0.03
 
 
-def test_an_outline_is_bright_on_dark_and_only_where_a_mask_may_be_drawn() -> None:
+def test_an_outline_is_bright_on_dark_where_a_mask_may_be() -> None:
+    """An outline is bright on dark and only where a mask may be drawn."""
     black = np.zeros((480, 640, 3), np.uint8)
     row = overlay(black, FOUND)[140:160, 280]
     assert row[:, 1].max() == 255
     assert (np.abs(row.astype(int) - (24, 16, 16)).sum(axis=1) == 0).any(), "a dark rim"
     for nothing in (READY, STALE):
-        drawn = layer((480, 640), nothing)
-        assert drawn[100:430, 60:580].max() == 0
+        painted = layer((480, 640), nothing)
+        assert painted[100:430, 60:580].max() == 0
 
 
 def test_the_glyph_tells_the_states_apart_without_colour() -> None:
@@ -139,10 +140,10 @@ def test_a_box_without_a_mask_is_found_too() -> None:
 
 def test_every_state_has_a_sign_of_its_own() -> None:
     signs = [
-        layer((480, 640), Result(None, found, 0.1, None), status)[:40, :40, 3]
-        for found in ((), FOUND.regions)
+        layer((480, 640), Result(None, boxes_found, 0.1, None), status)[:40, :40, 3]
+        for boxes_found in ((), FOUND.regions)
         for status in STATUSES[1:]
-        if status is not None and (status.state is State.RUNNING or not found)
+        if status is not None and (status.state is State.RUNNING or not boxes_found)
     ]
     shapes = {shape.tobytes() for shape in signs}
     assert len(shapes) == len(State) + 1, "RUNNING has two: ready and found"
@@ -150,18 +151,18 @@ def test_every_state_has_a_sign_of_its_own() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_outlines_are_drawn_only_in_states_that_allow_a_mask(state: State) -> None:
-    drawn = layer((480, 640), FOUND, Status(state, Reason(ReasonKind.HANG, "x"), 0))[
+    painted = layer((480, 640), FOUND, Status(state, Reason(ReasonKind.HANG, "x"), 0))[
         100:430, 150:580
     ]
-    assert drawn.any() == (state in (State.RUNNING, State.DEGRADED))
+    assert painted.any() == (state in (State.RUNNING, State.DEGRADED))
 
 
 @pytest.mark.parametrize("state", State)
 def test_without_a_frame_the_sign_is_that_of_the_state(state: State) -> None:
     status = Status(state, None if state is State.RUNNING else GONE, 0)
-    drawn = layer((480, 640), without_frame(status), status)
-    assert not drawn[100:430, 150:580].any()
-    assert drawn[:40, :40, 3].any()
+    painted = layer((480, 640), without_frame(status), status)
+    assert not painted[100:430, 150:580].any()
+    assert painted[:40, :40, 3].any()
 
 
 @given(
@@ -181,9 +182,9 @@ def test_a_reused_layer_holds_the_same_pixels_as_a_new_one(
     buffer = painter.paint(READY)
     for boxes, status, view in frames:
         result = Result(None, tuple(region(*box) for box in boxes), 0.1, None, view)
-        drawn = painter.paint(result, status)
-        assert drawn is buffer
-        np.testing.assert_array_equal(drawn, layer((240, 320), result, status))
+        painted = painter.paint(result, status)
+        assert painted is buffer
+        np.testing.assert_array_equal(painted, layer((240, 320), result, status))
 
 
 def test_the_notice_is_on_every_frame_and_fits() -> None:
@@ -201,8 +202,8 @@ def test_the_notice_is_on_every_frame_and_fits() -> None:
 
 
 def test_corners_follow_the_field_of_view() -> None:
-    drawn = layer((480, 640), READY, field_of_view=(100, 50, 400, 360))[..., 3] > 0
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    painted = layer((480, 640), READY, field_of_view=(100, 50, 400, 360))[..., 3] > 0
+    rows, columns = np.flatnonzero(painted.any(axis=1)), np.flatnonzero(painted.any(axis=0))
     assert 100 <= columns.min() <= 104
     assert 495 <= columns.max() < 500
     assert 50 <= rows.min() <= 54
@@ -217,19 +218,22 @@ def test_paint_draws_in_place() -> None:
 
 
 def test_a_strange_letter_in_a_reason_does_not_break_the_picture() -> None:
-    drawn = overlay(noise(), Result(None, (), 0.0, Reason(ReasonKind.UNKNOWN, "überbelichtet: µ")))
-    assert drawn.shape == (480, 640, 3)
-    assert cv2.imencode(".png", drawn)[0]
+    painted = overlay(
+        noise(), Result(None, (), 0.0, Reason(ReasonKind.UNKNOWN, "überbelichtet: µ"))
+    )
+    assert painted.shape == (480, 640, 3)
+    assert cv2.imencode(".png", painted)[0]
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
-def test_a_state_has_its_light_and_letters_of_three_percent_on_a_plate(state: State) -> None:
+def test_a_state_has_its_light_and_letters_on_a_plate(state: State) -> None:
+    """A state has its light and letters of three percent on a plate."""
     status = Status(state, Reason(ReasonKind.HANG), 0)
-    drawn = layer((1080, 1920), without_frame(status), status)[:120, 70:900]
+    painted = layer((1080, 1920), without_frame(status), status)[:120, 70:900]
     red, green, blue = LIGHTS[state].rgb
-    letters = (drawn == (blue, green, red, 255)).all(axis=-1)
+    letters = (painted == (blue, green, red, 255)).all(axis=-1)
     rows, columns = np.flatnonzero(letters.any(axis=1)), np.flatnonzero(letters.any(axis=0))
     assert 0.03 * 1080 - 3 <= rows[-1] - rows[0] + 1 <= 0.03 * 1080 + 6
-    plate = drawn[rows[0] - 3 : rows[-1] + 4, columns[0] - 3 : columns[-1] + 4]
+    plate = painted[rows[0] - 3 : rows[-1] + 4, columns[0] - 3 : columns[-1] + 4]
     dark = (plate == (24, 16, 16, 255)).all(axis=-1)
     assert (dark | letters[rows[0] - 3 : rows[-1] + 4, columns[0] - 3 : columns[-1] + 4]).all()

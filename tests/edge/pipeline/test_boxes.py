@@ -60,10 +60,10 @@ class Planes:
 
 @pytest.fixture
 def manifest(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Manifest:
-    made = msgspec.structs.replace(
+    changed = msgspec.structs.replace(
         tiny_parts[0], output=Output(height=CELLS, width=CELLS, boxes=True)
     )
-    decoded: Manifest = msgspec.json.decode(msgspec.json.encode(made), type=type(made))
+    decoded: Manifest = msgspec.json.decode(msgspec.json.encode(changed), type=type(changed))
     return decoded
 
 
@@ -107,14 +107,14 @@ def test_a_box_is_given_where_no_mask_is(manifest: Manifest) -> None:
 
 
 def test_boxes_are_drawn_recorded_and_kept_inside_the_view(manifest: Manifest) -> None:
-    shown = frame()
-    result = analyze(shown, Planes(output(at12_12=150)), manifest, clock=lambda: 1)
+    picture = frame()
+    result = analyze(picture, Planes(output(at12_12=150)), manifest, clock=lambda: 1)
     (box,) = result.boxes
-    drawn = overlay(shown.image, result)
-    assert (drawn[box.box[1], box.box[0] + 5] == FOUND[:3]).all()
-    line = frame_line(shown, result)
+    painted = overlay(picture.image, result)
+    assert (painted[box.box[1], box.box[0] + 5] == FOUND[:3]).all()
+    line = frame_line(picture, result)
     assert [(item.box, item.score) for item in line.boxes] == [(box.box, 0.5859)]
-    assert b'"boxes"' not in msgspec.json.encode(frame_line(shown, Result(None, (), 0.0, None)))
+    assert b'"boxes"' not in msgspec.json.encode(frame_line(picture, Result(None, (), 0.0, None)))
     view = whole_frame((128, 256))
     assert restrict(result, view).boxes == result.boxes
     dark = replace(view, mask=np.zeros((1, 1), np.uint8))
@@ -125,16 +125,16 @@ def test_a_box_must_last_as_long_as_a_region() -> None:
     settings = Smoothing()
     box = Region((100, 40, 40, 30), ((100, 40), (139, 40), (139, 69), (100, 69)), 0.03, 0.8)
     boxes, regions = Smoother(settings), Smoother(settings)
-    seen = []
+    visible = []
     for index in range(12):
         now = frame(index)
         as_box = boxes.apply(now, Result(None, (), 0.0, None, boxes=(box,)))
         as_region = regions.apply(now, Result(None, (box,), 0.03, None))
         assert as_box.boxes == as_region.regions
         assert as_box.mask_area == 0
-        seen.append(bool(as_box.boxes))
-    assert seen[0] is False
-    assert seen[-1] is True
+        visible.append(bool(as_box.boxes))
+    assert visible[0] is False
+    assert visible[-1] is True
 
 
 def test_a_mask_of_planes_is_that_of_the_first(manifest: Manifest) -> None:

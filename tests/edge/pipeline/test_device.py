@@ -262,13 +262,13 @@ def test_a_failing_supply_ends_the_run_in_bypass() -> None:
 
 
 def test_updates_are_held_off_while_frames_come() -> None:
-    told: list[bool] = []
+    signals: list[bool] = []
 
     class Lock(AbstractContextManager["Lock"]):
         def __exit__(self, *_: object) -> None: ...
 
         def present(self, signal: bool) -> bool:
-            told.append(signal)
+            signals.append(signal)
             return signal
 
     observer = SignalObserver(Lock())
@@ -277,4 +277,4 @@ def test_updates_are_held_off_while_frames_come() -> None:
     observer.progress(Status(State.RUNNING, None, 0), frame, Result(None, (), 0.0, None))
     observer.progress(Status(State.RUNNING, None, 0), None, None)
     observer.progress(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED), 0), None, None)
-    assert told == [True, False]
+    assert signals == [True, False]

@@ -47,13 +47,13 @@ class Feed:
         self.guard, self.fps, self.number = FrameGuard(), fps, 0
 
     def __call__(self, images: Iterable[Image]) -> list[Judgment]:
-        found = []
+        judgments = []
         for image in images:
-            found.append(
+            judgments.append(
                 self.guard.judge(Frame(self.number, image, round(self.number * 1e9 / self.fps)))
             )
             self.number += 1
-        return found
+        return judgments
 
 
 def kinds(judgments: Iterable[Judgment]) -> set[str]:
@@ -190,13 +190,13 @@ def test_a_room_is_out_of_the_body(bowel: list[Image]) -> None:
 
 def test_a_blur_beyond_use_is_told_and_a_mild_one_is_not() -> None:
     pictures = [render(seed, size=SIZE).image[..., ::-1] for seed in range(3)]
-    told = 0
+    counted = 0
     for picture in pictures:
         for share, word in ((0.0, ""), (0.005, ""), (0.06, "blurred")):
             image = cv2.GaussianBlur(picture, (0, 0), share * SIZE[1]) if share else picture
             judged = Feed()(noisy(np.asarray(image, np.uint8), number) for number in range(12))
-            told += str(judged[-1].kind or "") == word
-    assert told == 3 * len(pictures)
+            counted += str(judged[-1].kind or "") == word
+    assert counted == 3 * len(pictures)
 
 
 def test_letters_over_the_view_do_not_hide_a_blur() -> None:
@@ -222,15 +222,15 @@ def test_a_kind_changes_only_after_it_was_seen_on_two_frames(order: list[str], f
     # Small frames: only the order matters here.
     moving = render(4, size=(64, 96)).image[..., ::-1]
     pictures = {"b": np.zeros((64, 96, 3), np.uint8), "w": np.full((64, 96, 3), 255, np.uint8)}
-    feed, seen = Feed(fps), list[ReasonKind | None]()
+    feed, kinds = Feed(fps), list[ReasonKind | None]()
     before: ReasonKind | None = None
     for number, letter in enumerate(order):
         image = noisy(np.ascontiguousarray(moving), number) if letter == "m" else pictures[letter]
-        seen.append({"b": ReasonKind.BLACK, "w": ReasonKind.LIGHT}.get(letter))
+        kinds.append({"b": ReasonKind.BLACK, "w": ReasonKind.LIGHT}.get(letter))
         (judgment,) = feed([image])
         assert judgment.fit == (judgment.kind is None)
         if judgment.kind != before:
-            assert seen[-2:] == [judgment.kind] * 2
+            assert kinds[-2:] == [judgment.kind] * 2
         before = judgment.kind
 
 

@@ -106,18 +106,18 @@ def play(
     def run(
         pictures: list[ImageU8], manifest: Manifest = tiny_parts[0], **parts: Any
     ) -> tuple[CountingEngine, Kept]:
-        now, engine, kept = [10**9], CountingEngine(), Kept()
+        now, engine, sink = [10**9], CountingEngine(), Kept()
         source = PacedSource(pictures, now)
         loop = FrameLoop(
             source=source,
             engine=engine,
             manifest=lambda: manifest,
-            sinks=[kept],
+            sinks=[sink],
             clock=lambda: now[0],
             **parts,
         )
         loop.run()
-        return engine, kept
+        return engine, sink
 
     return run
 
@@ -132,24 +132,24 @@ def test_the_student_is_shown_the_view_that_the_guard_holds(
     tiny_parts: tuple[Manifest, dict[str, bytes]],
 ) -> None:
     manifest = tiny_parts[0]
-    shown = msgspec.structs.replace(manifest.input, field_of_view="view")
+    input_spec = msgspec.structs.replace(manifest.input, field_of_view="view")
     screens = [np.zeros((270, 480, 3), np.uint8) for _ in bowel]
     for screen, picture in zip(screens, bowel, strict=True):
         screen[60:195, 200:440] = np.maximum(picture, 40)
-    _, kept = play(
-        screens, manifest=msgspec.structs.replace(manifest, input=shown), guard=FrameGuard()
+    _, sink = play(
+        screens, manifest=msgspec.structs.replace(manifest, input=input_spec), guard=FrameGuard()
     )
-    for result in kept.results:
+    for result in sink.results:
         assert result.part is not None
         assert np.abs(np.subtract(result.part, (200, 60, 240, 135))).max() <= 20
         (region,) = result.regions
         x, y, width, height = region.box
         assert abs(x + width / 2 - 320) <= 12
         assert abs(y + height / 2 - 127) <= 12
-    _, alone = play(screens, manifest=msgspec.structs.replace(manifest, input=shown))
+    _, alone = play(screens, manifest=msgspec.structs.replace(manifest, input=input_spec))
     assert all(result.part is not None for result in alone.results), "each by its own view"
-    _, kept = play(screens, guard=FrameGuard())
-    assert {result.part for result in kept.results} == {None}
+    _, sink = play(screens, guard=FrameGuard())
+    assert {result.part for result in sink.results} == {None}
 
 
 @pytest.mark.row(8, "black frames through the frame loop")
@@ -158,13 +158,13 @@ def test_the_student_is_shown_the_view_that_the_guard_holds(
 def test_unfit_frames_pause_the_device_and_are_not_inferred(
     bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]], value: int, kind: str
 ) -> None:
-    engine, kept = play(bowel + [gray(value)] * 30 + bowel, guard=FrameGuard())
-    paused = [result for result in kept.results if result.reason is not None]
+    engine, sink = play(bowel + [gray(value)] * 30 + bowel, guard=FrameGuard())
+    paused = [result for result in sink.results if result.reason is not None]
     assert len(paused) >= 25
-    assert engine.calls == len(kept.results) - len(paused)
+    assert engine.calls == len(sink.results) - len(paused)
     assert {result.reason.kind for result in paused if result.reason} == {kind}
     assert not any(result.regions for result in paused)
-    states = [status.state for status in kept.statuses]
+    states = [status.state for status in sink.statuses]
     assert states[45] is State.PAUSED
     assert states[-1] is State.RUNNING
 
@@ -173,18 +173,18 @@ def test_unfit_frames_pause_the_device_and_are_not_inferred(
 def test_a_frozen_picture_pauses_the_device_without_a_fault(
     bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]]
 ) -> None:
-    engine, kept = play(bowel + [bowel[-1]] * 40 + bowel, guard=FrameGuard())
-    assert {status.state for status in kept.statuses} == {State.RUNNING, State.PAUSED}
-    assert any(status.kind is ReasonKind.FREEZE for status in kept.statuses)
-    assert engine.calls < len(kept.results) - 20
-    assert kept.statuses[-1].state is State.RUNNING
+    engine, sink = play(bowel + [bowel[-1]] * 40 + bowel, guard=FrameGuard())
+    assert {status.state for status in sink.statuses} == {State.RUNNING, State.PAUSED}
+    assert any(status.kind is ReasonKind.FREEZE for status in sink.statuses)
+    assert engine.calls < len(sink.results) - 20
+    assert sink.statuses[-1].state is State.RUNNING
 
 
 def test_the_first_outline_comes_after_the_stated_delay(
     bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]]
 ) -> None:
-    _, kept = play(bowel, smoother=Smoother())
-    first = next(number for number, result in enumerate(kept.results) if result.regions)
+    _, sink = play(bowel, smoother=Smoother())
+    first = next(number for number, result in enumerate(sink.results) if result.regions)
     assert first * 1000 / 30 == pytest.approx(Smoothing().delay_ms(30.0), abs=0.1)
-    assert all(result.regions and result.mask_area > 0 for result in kept.results[first:])
-    assert all(result.mask_area == 0 for result in kept.results[:first])
+    assert all(result.regions and result.mask_area > 0 for result in sink.results[first:])
+    assert all(result.mask_area == 0 for result in sink.results[:first])

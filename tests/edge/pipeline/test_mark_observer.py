@@ -72,21 +72,21 @@ class Rig:
         self.observer = MarkObserver(
             self.keeper,
             self.notes,  # type: ignore[arg-type] # the journal's part of it
-            asked=self.asked,
+            requested=self.asked,
             source="rtsp://host/live",
             view=lambda: circle((67, 101)),
             supervisor=Student(Bundle.open(bundle)),  # type: ignore[arg-type] # likewise
             clock=lambda: self.now,
         )
 
-    def come_round(self, index: int | None, found: Result | None = None, ms: float = 40) -> None:
+    def come_round(self, index: int | None, judged: Result | None = None, ms: float = 40) -> None:
         """One frame, or none."""
         self.now += round(ms * MS)
         if index is None:
             self.observer.progress(RUNNING, None, None)
         else:
-            taken = replace(frame(index=index), captured_ns=self.now - 30 * MS)
-            self.observer.progress(RUNNING, taken, found or result())
+            newest = replace(frame(index=index), captured_ns=self.now - 30 * MS)
+            self.observer.progress(RUNNING, newest, judged or result())
 
     def kept(self) -> list[Still]:
         self.observer.__exit__(None, None, None)
@@ -99,9 +99,9 @@ def _number(path: Path) -> int:
 
 @pytest.fixture
 def rig(tmp_path: Path, tiny_bundle: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path / "marks", tiny_bundle)
-    yield made
-    made.keeper.close()
+    assembled = Rig(tmp_path / "marks", tiny_bundle)
+    yield assembled
+    assembled.keeper.close()
 
 
 def test_a_false_alarm_that_is_over_is_the_frame_that_showed_it(rig: Rig) -> None:
@@ -116,9 +116,9 @@ def test_a_false_alarm_that_is_over_is_the_frame_that_showed_it(rig: Rig) -> Non
     assert one.record.mark.delay_ms == 9 * 40 + 30
     assert one.mask is not None
     assert one.mask.any()
-    shown = full(circle((67, 101))) > 0
-    np.testing.assert_array_equal(one.image[shown], frame(index=1).image[shown])
-    assert one.image[~shown].max() == 0
+    view = full(circle((67, 101))) > 0
+    np.testing.assert_array_equal(one.image[view], frame(index=1).image[view])
+    assert one.image[~view].max() == 0
 
 
 def test_without_a_region_of_late_a_mark_means_missed(rig: Rig) -> None:
@@ -142,10 +142,10 @@ def test_a_kind_that_is_given_chooses_the_frame(
     rig.observer.ask(kind, "page")
     rig.come_round(2, EMPTY)
     rig.come_round(3, EMPTY)
-    kept = rig.kept()
-    assert [one.record.frame for one in kept] == frames
-    assert kept[0].record.mark is not None
-    assert kept[0].record.mark.kind is kind
+    marks = rig.kept()
+    assert [one.record.frame for one in marks] == frames
+    assert marks[0].record.mark is not None
+    assert marks[0].record.mark.kind is kind
 
 
 def test_a_frame_that_is_marked_twice_is_kept_once(rig: Rig) -> None:
@@ -160,16 +160,16 @@ def test_a_frame_that_is_marked_twice_is_kept_once(rig: Rig) -> None:
 
 def test_a_mark_says_what_it_is_of_and_what_was_held_back(rig: Rig, tiny_bundle: Path) -> None:
     rig.observer.ask(MarkKind.MISSED, "page")
-    found = result((67, 101), (8, 6), (8, 11))
-    rig.come_round(4, replace(found, regions=found.regions[:1]))
+    result_of_frame = result((67, 101), (8, 6), (8, 11))
+    rig.come_round(4, replace(result_of_frame, regions=result_of_frame.regions[:1]))
     (one,) = rig.kept()
     mark = one.record.mark
     assert mark is not None
     assert mark.bundle is not None
     assert mark.bundle.digest == Bundle.open(tiny_bundle).digest
     assert (mark.bundle.engine, mark.source) == ("tflite", "rtsp://host/live")
-    assert [region.box for region in one.record.regions] == [found.regions[0].box]
-    assert [region.box for region in mark.held_back] == [found.regions[1].box]
+    assert [region.box for region in one.record.regions] == [result_of_frame.regions[0].box]
+    assert [region.box for region in mark.held_back] == [result_of_frame.regions[1].box]
     (folder,) = rig.folder.iterdir()
     assert folder.name.startswith("mark-")
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
@@ -205,10 +205,10 @@ def test_nothing_that_fails_stops_the_loop_and_it_is_told_once(
     real = write_still
     refused: list[OSError] = [OSError(28, "No space left on device"), OSError(30, "read-only")]
 
-    def failing(made: Still, path: Path) -> None:
+    def failing(still_made: Still, path: Path) -> None:
         if refused:
             raise refused.pop(0)
-        real(made, path)
+        real(still_made, path)
 
     monkeypatch.setattr(keeping, "write_still", failing)
     for index, done in enumerate((1, 2, 3)):
@@ -222,9 +222,10 @@ def test_nothing_that_fails_stops_the_loop_and_it_is_told_once(
     assert warnings == ["a mark was not kept: the disk: No space left on device"]
 
 
-def test_marks_older_than_agreed_are_removed_with_what_was_decided(
+def test_marks_older_than_agreed_are_removed_with_decisions(
     tmp_path: Path, tiny_bundle: Path
 ) -> None:
+    """Marks older than agreed are removed with what was decided."""
     date = [datetime(2031, 5, 1, 12, tzinfo=timezone.utc)]
     rig = Rig(tmp_path / "m", tiny_bundle, max_days=2, date=lambda: date[0])
     rig.observer.ask(MarkKind.MISSED, "page")
@@ -249,12 +250,14 @@ def test_marks_older_than_agreed_are_removed_with_what_was_decided(
     assert rig.notes.events == [("mark-expired", old.name)]
 
 
-def test_a_mark_that_cannot_be_removed_is_told_once_and_others_are_kept(
+def test_a_mark_that_cannot_be_removed_is_told_once(
     tmp_path: Path,
     tiny_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A mark that cannot be removed is told once and others are kept."""
+
     def busy(*_: object) -> None:
         raise OSError(16, "Device or resource busy")
 
@@ -289,15 +292,15 @@ def _device(bundle: Path, **changes: Any) -> tuple[SingleBundle, DeviceOptions]:
     return SingleBundle(bundle), replace(DeviceOptions(engine="tflite", threads=1), **changes)
 
 
-@pytest.mark.parametrize("agreed", [True, False])
+@pytest.mark.parametrize("with_consent", [True, False])
 def test_the_second_pedal_marks_only_with_consent(
-    tiny_bundle: Path, tmp_path: Path, agreed: bool
+    tiny_bundle: Path, tmp_path: Path, with_consent: bool
 ) -> None:
     marks, stills = tmp_path / "marks", tmp_path / "stills"
-    store, chosen = _device(tiny_bundle, marks=marks if agreed else None, stills=stills)
+    store, chosen = _device(tiny_bundle, marks=marks if with_consent else None, stills=stills)
     cart = open_cart("sim:" + ",".join(f"{at}=pedal 2" for at in range(1, 30)))
     stop = threading.Event()
-    expected, other = (marks, stills) if agreed else (stills, marks)
+    expected, other = (marks, stills) if with_consent else (stills, marks)
 
     def follow(*_: object) -> None:
         if expected.exists() and any(not path.name.startswith(".") for path in expected.iterdir()):
@@ -309,21 +312,21 @@ def test_the_second_pedal_marks_only_with_consent(
     assert not other.exists() or not list(other.iterdir())
     first = read_still(next(iter(expected.iterdir())))
     assert first.record.asked_by == "pedal 2"
-    assert (first.record.mark is not None) is agreed
+    assert (first.record.mark is not None) is with_consent
 
 
 def test_the_page_marks_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
     marks, stop, sink = tmp_path / "marks", threading.Event(), WebSink()
     store, chosen = _device(tiny_bundle, marks=marks)
-    asked: list[int] = []
+    statuses: list[int] = []
 
     def follow(*_: object) -> None:
-        if not asked:
+        if not statuses:
             url = urlsplit(sink.url)
             connection = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=10)
             body, headers = b'{"kind":"missed"}', {"Content-Type": "application/json"}
             connection.request("POST", f"{url.path}mark", body=body, headers=headers)
-            asked.append(connection.getresponse().status)
+            statuses.append(connection.getresponse().status)
             connection.close()
         if any(not path.name.startswith(".") for path in marks.iterdir()):
             stop.set()
@@ -331,7 +334,7 @@ def test_the_page_marks_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None
     source = open_source("synthetic:?width=321&height=241&fps=30&frames=1500")
     with open_device(source, [sink], store, chosen, stop=stop, on_frame=follow) as loop:
         assert loop.run().ended == "stopped"
-    assert asked == [202]
+    assert statuses == [202]
     record = read_still(next(iter(marks.iterdir()))).record
     assert record.mark is not None
     assert (record.asked_by, record.mark.kind) == ("page", MarkKind.MISSED)

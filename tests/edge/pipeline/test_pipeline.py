@@ -210,8 +210,8 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     assert summary.age_ms is not None
     assert sum(stages.values()) == pytest.approx(summary.age_ms.p50, abs=0.02)
     # The sink that comes later knows what the one before it took.
-    seen = record.seen[0][Stage.OUTPUT]
-    assert (seen[1] - seen[0]) / 1e6 == pytest.approx(7, abs=0.1)
+    stamps = record.seen[0][Stage.OUTPUT]
+    assert (stamps[1] - stamps[0]) / 1e6 == pytest.approx(7, abs=0.1)
 
 
 @pytest.mark.row(15, "an engine slower than the source")
@@ -339,17 +339,17 @@ def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: Stude
 def test_it_ends_when_it_is_told_to(
     manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
-    stop, seen = threading.Event(), []
+    stop, indices = threading.Event(), []
 
     def on_frame(frame: Frame, _: Result) -> None:
-        seen.append(frame.index)
-        if len(seen) == 3:
+        indices.append(frame.index)
+        if len(indices) == 3:
             stop.set()
 
     sink = KeepSink()
     source = ListSource(pictures * 100, live=True, period=0.002)
     summary = run_loop(source, engine, [sink], manifest, stop=stop, on_frame=on_frame)
-    assert (len(seen), summary.frames, summary.ended) == (3, 3, "stopped")
+    assert (len(indices), summary.frames, summary.ended) == (3, 3, "stopped")
     assert sink.closed
     assert source.closed == 1
 
@@ -369,7 +369,7 @@ def test_the_summary_is_a_record(
 def test_the_summary_of_a_long_run_is_of_its_newest_frames(
     pictures: list[ImageU8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.pipeline.run_stats._KEPT", 5)
+    monkeypatch.setattr("edge.pipeline.run_stats._MAX_VALUES", 5)
     stats = RunStats()
     for number in range(23):
         begin = 40_000_000 * (number + 1)

@@ -37,12 +37,12 @@ def shown(
 ) -> list[list[Box]]:
     out = []
     for number, boxes in enumerate(frames, start):
-        found = tuple(region(box) for box in boxes)
-        result = Result(None, found, sum(one.area for one in found), None)
-        kept = smoother.apply(Frame(number, IMAGE, round(number * 1e9 / fps)), result)
-        assert set(kept.regions) <= set(found)
-        assert kept.mask_area == pytest.approx(sum(one.area for one in kept.regions))
-        out.append([one.box for one in kept.regions])
+        found_regions = tuple(region(box) for box in boxes)
+        result = Result(None, found_regions, sum(one.area for one in found_regions), None)
+        smoothed = smoother.apply(Frame(number, IMAGE, round(number * 1e9 / fps)), result)
+        assert set(smoothed.regions) <= set(found_regions)
+        assert smoothed.mask_area == pytest.approx(sum(one.area for one in smoothed.regions))
+        out.append([one.box for one in smoothed.regions])
     return out
 
 
@@ -56,7 +56,7 @@ def visible(text: str, smoothing: Smoothing) -> str:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("pattern_found", "expected"),
     [
         ("xxxxxx", "..xxxx"),  # from the third sight on
         ("xx....xx....", "............"),  # short runs are never shown
@@ -67,8 +67,10 @@ def visible(text: str, smoothing: Smoothing) -> str:
         ("......", "......"),
     ],
 )
-def test_a_region_is_shown_once_it_was_seen_on_n_of_m_frames(found: str, expected: str) -> None:
-    assert visible(found, Smoothing(seen=3, of=5, gap=2, least_ms=0)) == expected
+def test_a_region_is_shown_once_it_was_seen_on_n_of_m_frames(
+    pattern_found: str, expected: str
+) -> None:
+    assert visible(pattern_found, Smoothing(seen=3, of=5, gap=2, least_ms=0)) == expected
 
 
 def test_without_smoothing_everything_is_shown_at_once() -> None:
@@ -84,25 +86,25 @@ def test_without_smoothing_everything_is_shown_at_once() -> None:
 )
 def test_nothing_is_shown_that_was_not_found_and_never_too_early(frames: list[list[Box]]) -> None:
     out = shown(Smoother(), frames)
-    seen = Smoothing().seen
+    least = Smoothing().seen
     for number, boxes in enumerate(out):
         assert all(box in frames[number] for box in boxes)
         for box in boxes:
             sights = [k for k in range(number + 1) if any(overlap(box, one) for one in frames[k])]
-            assert len(sights) >= seen
+            assert len(sights) >= least
 
 
 @given(st.text("x.", max_size=60), st.integers(1, 6), st.integers(0, 4), st.integers(0, 8))
 def test_every_short_run_is_suppressed_and_every_long_one_shown(
-    found: str, seen: int, more: int, gap: int
+    text: str, least: int, more: int, gap: int
 ) -> None:
-    out = visible(found, Smoothing(seen=seen, of=seen + more, gap=gap, least_ms=0))
-    assert len(out) == len(found)
+    out = visible(text, Smoothing(seen=least, of=least + more, gap=gap, least_ms=0))
+    assert len(out) == len(text)
     for number, letter in enumerate(out):
         if letter == "x":
-            assert found[: number + 1].count("x") >= seen
-        elif found[max(0, number + 1 - seen) : number + 1] == "x" * seen:
-            pytest.fail(f"{found}: not shown at {number} after {seen} in a row")
+            assert text[: number + 1].count("x") >= least
+        elif text[max(0, number + 1 - least) : number + 1] == "x" * least:
+            pytest.fail(f"{text}: not shown at {number} after {least} in a row")
 
 
 def test_a_moving_region_is_one_region_and_a_jumping_one_is_not() -> None:
@@ -133,8 +135,8 @@ def test_two_regions_are_followed_apart() -> None:
 
 
 def test_a_region_that_splits_stays_shown() -> None:
-    whole, parts = (10, 10, 60, 30), [(10, 10, 20, 30), (45, 10, 25, 30)]
-    frames = [[whole]] * 3 + [parts, parts]
+    region_before, parts = (10, 10, 60, 30), [(10, 10, 20, 30), (45, 10, 25, 30)]
+    frames = [[region_before]] * 3 + [parts, parts]
     assert shown(Smoother(Smoothing(seen=3, of=3, least_ms=0)), frames)[3:] == [parts, parts]
 
 
@@ -196,13 +198,13 @@ def scored(
 ) -> list[Result]:
     results = []
     for number, scores in enumerate(maps):
-        found = regions(
+        found_regions = regions(
             scores,
             (100, 200),
             OperatingPoint(manifest.output.threshold, manifest.output.min_region),
         )
         frame = Frame(number, IMAGE, number * 33_000_000)
-        results.append(smoother.apply(frame, Result(scores, found, 0.1, None)))
+        results.append(smoother.apply(frame, Result(scores, found_regions, 0.1, None)))
     return results
 
 
@@ -232,11 +234,11 @@ def test_smoothed_scores_hold_back_a_flash_and_keep_what_moves(
         [disc(10, 5 + 2 * n) for n in range(8)],
     )
     assert all(result.regions for result in steady)
-    gone = scored(
+    vanished = scored(
         Smoother(smoothing, lambda: manifest.output), manifest, [disc(10, 10)] * 4 + [nothing]
     )
-    assert gone[3].regions
-    assert not gone[4].regions, "nothing is drawn that was not found on the frame"
+    assert vanished[3].regions
+    assert not vanished[4].regions, "nothing is drawn that was not found on the frame"
 
 
 @settings(max_examples=30)
@@ -253,10 +255,15 @@ def test_smoothing_only_lowers_scores(maps: list[bytes], weight: int, reach: int
 
 
 def test_a_clip_is_dated_by_its_rate_however_fast_it_is_read() -> None:
-    found = Result(None, (region(BOX),), 0.1, None)
+    result_found = Result(None, (region(BOX),), 0.1, None)
     live, clip = Smoother(), Smoother(fps=30.0)
     firsts = []
     for smoother in (live, clip):
-        kept = [smoother.apply(Frame(number, IMAGE, number * 1000), found) for number in range(20)]
-        firsts.append(next((number for number, result in enumerate(kept) if result.regions), None))
+        smoothed = [
+            smoother.apply(Frame(number, IMAGE, number * 1000), result_found)
+            for number in range(20)
+        ]
+        firsts.append(
+            next((number for number, result in enumerate(smoothed) if result.regions), None)
+        )
     assert firsts == [None, 4]

@@ -76,14 +76,14 @@ def test_a_graver_state_does_not_wait(graver: State) -> None:
 def test_faults_on_every_other_frame_are_one_state() -> None:
     clock = FakeClock()
     machine = StateMachine(clock)
-    seen = []
+    statuses = []
     for number in range(40):
         clock.spend(16.7)
-        seen.append(
+        statuses.append(
             machine.resolve(
                 [Condition(State.DEGRADED, Reason(ReasonKind.STALE, "130 ms old"))]
                 if number % 2 == 0
                 else []
             ).state
         )
-    assert sum(a is not b for a, b in pairwise(seen)) == 0
+    assert sum(a is not b for a, b in pairwise(statuses)) == 0

@@ -76,12 +76,12 @@ class Link:
 
 
 def test_a_pressed_pedal_takes_the_newest_frame_once(tiny_bundle: Path, tmp_path: Path) -> None:
-    notes, asked, now = Notes(), threading.Event(), [0]
+    notes, requested, now = Notes(), threading.Event(), [0]
     link = Link(PedalEvent(2, True))
     observer = StillObserver(
         StillKeeper(tmp_path / "s", reserve_bytes=0),
         notes,  # type: ignore[arg-type] # the journal's part of it
-        asked=asked,
+        requested=requested,
         view=lambda: circle((67, 101)),
         supervisor=Student(Bundle.open(tiny_bundle)),  # type: ignore[arg-type] # likewise
         clock=lambda: now[0],
@@ -89,16 +89,16 @@ def test_a_pressed_pedal_takes_the_newest_frame_once(tiny_bundle: Path, tmp_path
     cart = CartObserver(link, notes, threading.Event(), observer.ask)  # type: ignore[arg-type] # likewise
 
     def come_round(index: int | None) -> None:
-        taken = None if index is None else frame(index=index)
+        newest = None if index is None else frame(index=index)
         for each in (cart, observer):
-            each.progress(RUNNING, taken, None if taken is None else result())
+            each.progress(RUNNING, newest, None if newest is None else result())
 
     with observer:
         come_round(None)
         come_round(1)
         link.waiting = [PedalEvent(2, False), CartEvent("link-down", "it was pressed")]
         come_round(2)
-        asked.set()
+        requested.set()
         come_round(3)
         come_round(4)
         link.waiting = [PedalEvent(1, True)]
@@ -106,17 +106,20 @@ def test_a_pressed_pedal_takes_the_newest_frame_once(tiny_bundle: Path, tmp_path
         now[0] = PATIENCE_NS
         come_round(None)
         come_round(5)
-        asked.set()
+        requested.set()
         come_round(None)
     assert observer.counters == {"kept": 2, "refused": 2}
-    kept = [
+    records = [
         read_still(tmp_path / "s" / str(name)).record
         for kind, name in notes.events
         if kind == "still"
     ]
-    assert [(record.frame, record.asked_by) for record in kept] == [(1, "pedal 2"), (3, "signal")]
+    assert [(record.frame, record.asked_by) for record in records] == [
+        (1, "pedal 2"),
+        (3, "signal"),
+    ]
     digest = Bundle.open(tiny_bundle).digest
-    assert all(record.bundle is not None and record.bundle.digest == digest for record in kept)
+    assert all(record.bundle is not None and record.bundle.digest == digest for record in records)
     assert [why for kind, why in notes.events if kind == "still-refused"] == [
         "no frame: running",
         "the run ended before a frame came",
@@ -144,14 +147,14 @@ def test_a_pedal_of_a_simulated_cart_keeps_a_still(tiny_bundle: Path, tmp_path: 
     with open_device(source, [], store, chosen, cart=cart, stop=stop, on_frame=follow) as loop:
         assert loop.run().ended == "stopped"
     events = [json.loads(line) for line in log.read_text().splitlines()]
-    named = [event["details"]["detail"] for event in events if event["kind"] == "still"]
-    assert sorted(path.name for path in stills.iterdir()) == sorted(named)
-    back = read_still(stills / named[0])
+    names = [event["details"]["detail"] for event in events if event["kind"] == "still"]
+    assert sorted(path.name for path in stills.iterdir()) == sorted(names)
+    back = read_still(stills / names[0])
     assert back.record.asked_by == "pedal 3"
     assert back.record.size == (241, 321)
     assert any(event["kind"] == "cart-pedal" for event in events)
     with pytest.raises(SystemExit) as ended:
-        main(["device", "still", str(stills / named[0]), "--out", str(tmp_path / "dicom")])
+        main(["device", "still", str(stills / names[0]), "--out", str(tmp_path / "dicom")])
     assert ended.value.code == 0
     image = pydicom.dcmread(tmp_path / "dicom" / "secondary-capture.dcm")
     np.testing.assert_array_equal(image.pixel_array[..., ::-1], back.image)

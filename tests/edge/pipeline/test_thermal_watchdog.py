@@ -138,17 +138,17 @@ class Manager:
         self.socket.bind(str(path))
 
     def heard(self) -> list[str]:
-        found = []
+        messages = []
         while select.select([self.socket], [], [], 0)[0]:
-            found += self.socket.recv(4096).decode().split("\n")
-        return found
+            messages += self.socket.recv(4096).decode().split("\n")
+        return messages
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
-    yield made
-    made.socket.close()
+    service = Manager(tmp_path / "notify")
+    yield service
+    service.socket.close()
 
 
 def environment(manager: Manager) -> dict[str, str]:
@@ -163,10 +163,10 @@ def test_pings_come_with_progress_and_end_with_it(manager: Manager) -> None:
         for _ in range(100):
             observer.progress(RUNNING, None, None)
             clock.sleep(0.05)
-        heard = manager.heard()
-        assert heard.count("READY=1") == 1
+        messages = manager.heard()
+        assert messages.count("READY=1") == 1
         # Five seconds, a ping every half: four within the two that the manager allows.
-        assert heard.count("WATCHDOG=1") == 10
+        assert messages.count("WATCHDOG=1") == 10
         clock.sleep(60)
         assert manager.heard() == [], (
             "without progress the manager hears nothing, and restarts the service"
@@ -181,8 +181,8 @@ def test_the_status_is_told_when_it_changes(manager: Manager) -> None:
         observer.progress(RUNNING, None, None)
         observer.progress(Status(State.PAUSED, Reason(ReasonKind.BLACK, "mean 2"), 0), None, None)
         observer.progress(Status(State.PAUSED, Reason(ReasonKind.BLACK, "mean 3"), 0), None, None)
-        told = [line for line in manager.heard() if line.startswith("STATUS=")]
-    assert told == ["STATUS=running", "STATUS=paused black"]
+        statuses = [line for line in manager.heard() if line.startswith("STATUS=")]
+    assert statuses == ["STATUS=running", "STATUS=paused black"]
 
 
 def test_a_manager_that_does_not_listen_stops_nobody(manager: Manager) -> None:

@@ -83,9 +83,12 @@ def test_each_image_gets_its_mask_its_contours_and_its_line(
     assert [entry["image_id"] for entry in coco["annotations"]] == [2, 3]
     first = coco["annotations"][0]
     assert first["area"] == int((masks["10"] > 0).sum())
-    drawn = np.zeros((96, 128), np.uint8)
-    cv2.fillPoly(drawn, [np.array(first["segmentation"][0], np.int32).reshape(-1, 2)], 255)
-    both, either = ((drawn > 0) & (masks["10"] > 0)).sum(), ((drawn > 0) | (masks["10"] > 0)).sum()
+    filled = np.zeros((96, 128), np.uint8)
+    cv2.fillPoly(filled, [np.array(first["segmentation"][0], np.int32).reshape(-1, 2)], 255)
+    both, either = (
+        ((filled > 0) & (masks["10"] > 0)).sum(),
+        ((filled > 0) | (masks["10"] > 0)).sum(),
+    )
     assert both / either > 0.9
     rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
     assert [row["regions"] for row in rows] == ["0", "1", "1"]

@@ -279,9 +279,9 @@ def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(
             while not np.array_equal(pixels(), silent):
                 began = time.monotonic_ns()
                 presenter.step()
-                shown = pixels()
+                screen_pixels = pixels()
                 assert began - killed < PRESENTER_SILENCE_MS * MS or np.array_equal(
-                    shown, silent
+                    screen_pixels, silent
                 ), "the first step after 120 ms clears"
             if how is signal.SIGSTOP:
                 process.send_signal(signal.SIGCONT)
@@ -342,8 +342,8 @@ class Framebuffer:
             stderr=subprocess.DEVNULL,
         )
         os.close(end)
-        with os.fdopen(out) as told:
-            self.display = f":{told.readline().strip()}"
+        with os.fdopen(out) as pipe:
+            self.display = f":{pipe.readline().strip()}"
 
     def pixels(self) -> ImageU8:
         """(H, W, 3) RGB."""
@@ -367,10 +367,10 @@ class Framebuffer:
 def framebuffer(tmp_path: Path) -> Iterator[Framebuffer]:
     folder = tmp_path / "x"
     folder.mkdir()
-    made = Framebuffer(folder, SIZE[1], SIZE[0])
-    yield made
-    made.server.terminate()
-    made.server.wait()
+    server = Framebuffer(folder, SIZE[1], SIZE[0])
+    yield server
+    server.server.terminate()
+    server.server.wait()
 
 
 @pytest.mark.row(
@@ -438,5 +438,5 @@ def test_left_alone_by_its_parent_it_ends_when_nothing_is_heard(tmp_path: Path) 
     )
     os.close(end)
     assert started.stdout.strip().isdigit()
-    with os.fdopen(out, "rb") as held:
-        assert held.read() == b""
+    with os.fdopen(out, "rb") as pipe:
+        assert pipe.read() == b""

@@ -21,7 +21,8 @@ def row(right: str, on: str, largest: float, worst: float | None) -> ParityRow:
     )
 
 
-def test_the_sentence_names_the_worst_and_the_matrix_has_every_row() -> None:
+def test_the_sentence_names_the_worst_of_all_rows() -> None:
+    """The sentence names the worst and the matrix has every row."""
     rows = [
         row("tflite int8", "validation", 0, 1.0),
         row("tflite int8", "hard", 0, 1.0),

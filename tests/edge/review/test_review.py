@@ -57,11 +57,11 @@ def test_marks_come_first_and_then_the_most_doubtful(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     put(folder, name(1, word="still"), peak(250), kind=None)
     put(folder, name(2, word="still"), peak(131), kind=None)
-    put(folder, name(3, word="still"), peak(110, shown=False), kind=None)
+    put(folder, name(3, word="still"), peak(110, visible=False), kind=None)
     put(folder, name(4), peak(250))
-    put(folder, name(5), peak(160, shown=False), kind=MarkKind.MISSED)
-    put(folder, name(6), peak(100, shown=False), kind=MarkKind.MISSED)
-    put(folder, name(7), peak(20, shown=False), kind=MarkKind.MISSED)
+    put(folder, name(5), peak(160, visible=False), kind=MarkKind.MISSED)
+    put(folder, name(6), peak(100, visible=False), kind=MarkKind.MISSED)
+    put(folder, name(7), peak(20, visible=False), kind=MarkKind.MISSED)
     put(folder, name(8, word="still"), kind=None)
     (folder / name(8, word="still") / "still.json").write_text("{}")
     (folder / "mark-of-nobody").mkdir()
@@ -76,11 +76,11 @@ def test_marks_come_first_and_then_the_most_doubtful(tmp_path: Path) -> None:
 
 
 def test_a_score_outside_the_view_is_no_doubt(tmp_path: Path) -> None:
-    found = peak(20, shown=False)
-    assert found.scores is not None
-    scores = found.scores.copy()
+    judged = peak(20, visible=False)
+    assert judged.scores is not None
+    scores = judged.scores.copy()
     scores[0, 0] = 127
-    path = put(tmp_path / "m", name(1), replace(found, scores=scores), kind=MarkKind.MISSED)
+    path = put(tmp_path / "m", name(1), replace(judged, scores=scores), kind=MarkKind.MISSED)
     assert read_item(path).peak == 20 / 256
 
 
@@ -104,19 +104,20 @@ def test_a_decision_comes_back_and_can_be_withdrawn(tmp_path: Path) -> None:
     assert read_item(path).verdict == ""
 
 
-def test_an_accepted_mask_is_the_found_one_and_a_drawn_one_is_cut_to_the_view(
+def test_an_accepted_mask_is_kept_and_a_drawn_one_is_cut(
     tmp_path: Path,
 ) -> None:
+    """An accepted mask is the found one and a drawn one is cut to the view."""
     still = read_still(put(tmp_path / "m", name(1)))
     assert still.mask is not None
     np.testing.assert_array_equal(decided_mask(decide(still, Verdict.POLYP), still), still.mask)
     inside = full(circle(SIZE))
-    whole = decided_mask(decide(still, Verdict.POLYP, drawn((0, 0, *SIZE[::-1]))), still)
-    np.testing.assert_array_equal(whole > 0, inside > 0)
+    accepted = decided_mask(decide(still, Verdict.POLYP, drawn((0, 0, *SIZE[::-1]))), still)
+    np.testing.assert_array_equal(accepted > 0, inside > 0)
 
 
 def test_a_polyp_without_a_mask_is_refused(tmp_path: Path) -> None:
-    empty = read_still(put(tmp_path / "m", name(1), peak(20, shown=False)))
+    empty = read_still(put(tmp_path / "m", name(1), peak(20, visible=False)))
     for mask in (None, drawn((0, 0, 0, 0)), drawn((0, 0, 4, 4))):
         with pytest.raises(UsageError, match="needs a mask inside the field of view"):
             decide(empty, Verdict.POLYP, mask)
@@ -128,7 +129,8 @@ def _png(pixels: ImageU8) -> bytes:
     return encode_mask(pixels)
 
 
-def test_a_drawn_mask_is_read_by_alpha_or_brightness_and_nothing_else_is_read() -> None:
+def test_a_drawn_mask_is_read_by_alpha_or_brightness() -> None:
+    """A drawn mask is read by alpha or brightness and nothing else is read."""
     gray = np.zeros(SIZE, np.uint8)
     gray[4:9, 5:7] = 128
     rgba = np.zeros((*SIZE, 4), np.uint8)
@@ -168,7 +170,7 @@ def decided(tmp_path: Path) -> Path:
     for number in range(1, 7):
         put(folder, name(number))
     put(folder, name(1, run="00c0ffee"))
-    put(folder, name(2, run="00c0ffee"), peak(20, shown=False), kind=MarkKind.MISSED)
+    put(folder, name(2, run="00c0ffee"), peak(20, visible=False), kind=MarkKind.MISSED)
     put(folder, name(3, run="00c0ffee", word="still"), kind=None)
     mark_all(folder, Verdict.POLYP, name(1), name(3, run="00c0ffee", word="still"))
     mark_all(folder, Verdict.POLYP, name(2, run="00c0ffee"), mask=drawn())
@@ -179,12 +181,12 @@ def decided(tmp_path: Path) -> Path:
 
 def test_the_export_is_a_data_folder_that_a_training_reads(decided: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    made = export(decided, out)
-    assert made.left_out == {"skip": 1, "open": 2}
+    exported = export(decided, out)
+    assert exported.left_out == {"skip": 1, "open": 2}
     pairs = find_pairs(out)
     videos = [pair.video for pair in pairs]
     assert videos == ["run-00c0ffee", "run-00c0ffee", "run-5b1f0c9e"]
-    by_file = {origin.file: origin for origin in made.frames}
+    by_file = {origin.file: origin for origin in exported.frames}
     for pair in pairs:
         image, mask = read_pair(pair.image, pair.mask)
         origin = by_file[str(pair.image.relative_to(out))]
@@ -207,19 +209,18 @@ def test_the_export_is_a_data_folder_that_a_training_reads(decided: Path, tmp_pa
     assert read_image(out / "clean" / "run-00c0ffee_0001.png").shape == (*SIZE, 3)
 
 
-def test_the_export_tells_where_each_frame_is_from_and_is_private(
-    decided: Path, tmp_path: Path
-) -> None:
+def test_the_export_is_private_and_tells_each_frames_origin(decided: Path, tmp_path: Path) -> None:
+    """The export tells where each frame is from and is private."""
     out = tmp_path / "data"
     export(decided, out)
-    made = msgspec.json.decode((out / "provenance.json").read_bytes(), type=Provenance)
-    assert made.header.data == str(decided)
-    assert made.header.version
-    drawn_one = next(one for one in made.frames if one.mask == "drawn")
+    provenance = msgspec.json.decode((out / "provenance.json").read_bytes(), type=Provenance)
+    assert provenance.header.data == str(decided)
+    assert provenance.header.version
+    drawn_one = next(one for one in provenance.frames if one.mask == "drawn")
     assert (drawn_one.mark, drawn_one.source, drawn_one.bundle) == ("missed", "camera", WHO)
-    plain = next(one for one in made.frames if one.still.startswith("still-"))
+    plain = next(one for one in provenance.frames if one.still.startswith("still-"))
     assert (plain.mark, plain.mask, plain.bundle) == ("", "found", WHO)
-    assert {one.verdict for one in made.frames} == {"polyp", "clean"}
+    assert {one.verdict for one in provenance.frames} == {"polyp", "clean"}
     assert out.stat().st_mode & 0o777 == 0o700
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
@@ -258,9 +259,9 @@ def test_the_verb_exports_and_tells_how_to_train(
 ) -> None:
     out = tmp_path / "data"
     assert command(str(decided), "--export", str(out)) == 0
-    said = capfd.readouterr().out
-    assert "3 frames with a polyp, 3 clean\nleft out: 1 skip, 2 open" in said
-    assert f"--data {out} --negatives {out}/clean" in said
+    text = capfd.readouterr().out
+    assert "3 frames with a polyp, 3 clean\nleft out: 1 skip, 2 open" in text
+    assert f"--data {out} --negatives {out}/clean" in text
     assert command(str(decided), "--export", str(out)) == 2
     assert "--force" in capfd.readouterr().err
     assert command(str(decided), "--export", str(out), "--force") == 0
@@ -279,8 +280,8 @@ def test_the_verb_exports_and_tells_how_to_train(
 def test_a_training_takes_the_export(decided: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     export(decided, out)
-    given = {"data": [str(out)], "negatives": [str(out / "clean")], "val_fraction": 0.3}
-    splits = draw_splits(make_config(given).data)
+    settings = {"data": [str(out)], "negatives": [str(out / "clean")], "val_fraction": 0.3}
+    splits = draw_splits(make_config(settings).data)
     samples = [*splits.train, *splits.validation, *splits.clean_train, *splits.clean_validation]
     store = decode_images(samples, (32, 32), tmp_path / "cache")
     assert len(samples) == len(store) == 6

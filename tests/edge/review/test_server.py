@@ -38,15 +38,15 @@ pytestmark = pytest.mark.timeout(120)
 def folder(tmp_path: Path) -> Path:
     home = tmp_path / "marks"
     put(home, name(1))
-    put(home, name(2), peak(100, shown=False), kind=MarkKind.MISSED)
+    put(home, name(2), peak(100, visible=False), kind=MarkKind.MISSED)
     put(home, name(3, word="still"), kind=None)
     return home
 
 
 @pytest.fixture
 def review(folder: Path) -> Iterator[Review]:
-    with Review(folder, hint="how to export") as made:
-        yield made
+    with Review(folder, hint="how to export") as server:
+        yield server
 
 
 def ask(
@@ -55,19 +55,19 @@ def ask(
     """Get a path below the token, or post a content there."""
     url = urlsplit(review.url)
     connection = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=10)
-    named = {"Content-Type": "application/json"} | {
+    fields = {"Content-Type": "application/json"} | {
         key.replace("_", "-"): value for key, value in headers.items()
     }
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     where = (url.path if token is None else f"/{token}/") + path
     if content is None:
-        connection.request("GET", where, headers=named)
+        connection.request("GET", where, headers=fields)
     else:
-        connection.request("POST", where, body, named)
-    answer = connection.getresponse()
-    found = answer.status, answer.read(), answer.headers
+        connection.request("POST", where, body, fields)
+    response = connection.getresponse()
+    result = response.status, response.read(), response.headers
     connection.close()
-    return found
+    return result
 
 
 def drawn(height: int = SIZE[0]) -> str:
@@ -100,10 +100,10 @@ def test_a_decision_is_kept_before_it_is_answered(review: Review, folder: Path) 
     decision, still = read_decision(folder / name(2)), read_still(folder / name(2))
     assert decision is not None
     assert np.count_nonzero(decided_mask(decision, still)) == 600
-    shown: Any = cv2.imdecode(
+    picture: Any = cv2.imdecode(
         np.frombuffer(ask(review, f"mask/{name(2)}")[1], np.uint8), cv2.IMREAD_GRAYSCALE
     )
-    assert np.count_nonzero(shown) == 600
+    assert np.count_nonzero(picture) == 600
     assert ask(review, f"decide/{name(3, word='still')}", {"verdict": "clean"})[0] == 200
     assert review.counts() == {"polyp": 2, "clean": 1, "skip": 0, "open": 0, "unreadable": 0}
     assert ask(review, f"decide/{name(1)}", {"verdict": None})[0] == 200
@@ -133,9 +133,9 @@ def test_what_is_no_decision_is_refused_and_changes_nothing(review: Review, fold
         {"verdict": "clean", "mask": drawn()},
         {"verdict": "clean", "more": 1},
     ):
-        status, answer, _ = ask(review, where, content)
+        status, body, _ = ask(review, where, content)
         assert status == 400, content
-        assert json.loads(answer)["error"]
+        assert json.loads(body)["error"]
     assert ask(review, where, {"verdict": "clean"}, Content_Type="text/plain")[0] == 400
     assert read_decision(folder / name(2)) is None
     for missing in ("decide/x", f"decide/{name(9)}", f"decide/../{name(1)}", "decide", "items"):
@@ -179,8 +179,8 @@ def test_other_sites_get_nothing_and_the_page_asks_nobody_else(
 def test_a_still_that_was_changed_is_not_shown_or_decided(review: Review, folder: Path) -> None:
     (folder / name(1) / "frame.png").write_bytes(b"x")
     assert ask(review, f"frame/{name(1)}")[0] == 409
-    status, answer, _ = ask(review, f"decide/{name(1)}", {"verdict": "clean"})
-    assert (status, "was changed" in json.loads(answer)["error"]) == (409, True)
+    status, body, _ = ask(review, f"decide/{name(1)}", {"verdict": "clean"})
+    assert (status, "was changed" in json.loads(body)["error"]) == (409, True)
     (folder / name(9)).symlink_to(folder / name(1))
     assert ask(review, f"frame/{name(9)}")[0] == 404
 
@@ -192,9 +192,9 @@ def test_a_disk_that_takes_nothing_is_told_and_ends_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("edge.review.server.write_decision", full)
-    status, answer, _ = ask(review, f"decide/{name(1)}", {"verdict": "clean"})
+    status, body, _ = ask(review, f"decide/{name(1)}", {"verdict": "clean"})
     assert status == 507
-    assert json.loads(answer) == {"error": "the decision was not kept: No space left on device"}
+    assert json.loads(body) == {"error": "the decision was not kept: No space left on device"}
     monkeypatch.undo()
     assert ask(review, f"decide/{name(1)}", {"verdict": "clean"})[0] == 200
 

@@ -103,9 +103,9 @@ def test_calls_of_a_different_architecture_end_the_process(machine: str) -> None
 
 
 def test_calls_that_have_no_name_here_are_denied() -> None:
-    known = {number(name, "x86_64") for name in NUMBERS}
+    numbers_known = {number(name, "x86_64") for name in NUMBERS}
     program = closed_filter("x86_64", OWN)
-    unknown = [call for call in range(424) if call not in known]
+    unknown = [call for call in range(424) if call not in numbers_known]
     assert len(unknown) > 150
     assert {run(program, call, audit=AUDIT["x86_64"]) for call in unknown} == {"EPERM"}
 
@@ -115,12 +115,12 @@ def test_numbers_are_those_of_the_kernel(machine: str) -> None:
     if not header.exists():
         pytest.skip(f"{header} is not installed")
     text = header.read_text()
-    told = {
+    numbers = {
         name: int(value)
         for name, value in re.findall(r"^#define __NR(?:3264)?_(\w+) (\d+)$", text, re.MULTILINE)
     }
     if machine == "aarch64":
-        told["newfstatat"] = told["fstatat"]
+        numbers["newfstatat"] = numbers["fstatat"]
     for name in NUMBERS:
         expected = number(name, machine)
-        assert told.get(name) == expected, name
+        assert numbers.get(name) == expected, name

@@ -21,7 +21,7 @@ from edge.engines import selftest
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
-from edge.inference.supervisor import News, SingleBundle, Supervisor
+from edge.inference.supervisor import SingleBundle, Supervisor, SupervisorEvent
 from edge.sandbox.enter import DESCRIPTORS, support
 from edge.sandbox.grants import Grants, Sandbox
 from edge.util import python_child
@@ -51,13 +51,13 @@ def intruders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(python_child, "ROOTS", (*python_child.ROOTS, SUPPORT))
 
 
-def intruder(bundle: Path, mine: str = "", **grants: Any) -> EngineSpec:
+def intruder(bundle: Path, own_folder: str = "", **grants: Any) -> EngineSpec:
     return EngineSpec(
         factory="intruder:Intruder",
-        arguments={"bundle": str(bundle), "parent": os.getpid(), "mine": mine},
+        arguments={"bundle": str(bundle), "parent": os.getpid(), "own_folder": own_folder},
         input_size=(SIZE, SIZE),
         output_size=(SIZE, SIZE),
-        grants=Grants(reads=[str(bundle)], writes=[mine] if mine else [], **grants),
+        grants=Grants(reads=[str(bundle)], writes=[own_folder] if own_folder else [], **grants),
     )
 
 
@@ -73,9 +73,9 @@ def held_back(outcome: dict[str, str]) -> None:
 @needs_sandbox
 @pytest.mark.usefixtures("intruders")
 def test_an_engine_in_its_process_reaches_nothing(bundle: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    with closing(ProcessEngine(intruder(bundle, str(mine)), timeout_ms=5000)) as engine:
+    own_folder = tmp_path / "mine"
+    own_folder.mkdir()
+    with closing(ProcessEngine(intruder(bundle, str(own_folder)), timeout_ms=5000)) as engine:
         engine.wait_ready()
         held_back(engine.settings())
         assert engine.sandbox == support()
@@ -86,7 +86,7 @@ def test_an_engine_in_its_process_reaches_nothing(bundle: Path, tmp_path: Path) 
     assert "Seccomp:\t2" in status
     (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
     assert line.split()[3:5] == [str(DESCRIPTORS)] * 2
-    assert (mine / "own").read_bytes() == b"x"
+    assert (own_folder / "own").read_bytes() == b"x"
     assert Bundle.open(bundle).verify_hashes()
     assert sorted(path.name for path in bundle.parent.iterdir()) == ["bundle"]
 
@@ -103,7 +103,9 @@ def test_the_student_of_the_frame_loop_reaches_nothing(tiny_parts: Any, tmp_path
         assert student.wait(60)
         held_back(student.settings())
         assert (student.infer(np.full((SIZE, SIZE, 3), 5, np.uint8)) == 5).all()
-        assert "sandbox" not in {said.kind for said in student.news()}, "nothing was missing"
+        assert "sandbox" not in {event.kind for event in student.pop_events()}, (
+            "nothing was missing"
+        )
 
 
 @pytest.mark.usefixtures("intruders")
@@ -117,10 +119,10 @@ def test_what_the_kernel_lacks_is_told_in_the_journal(
         engine.sandbox = Sandbox(missing=[lacks])
 
     monkeypatch.setattr(ProcessEngine, "wait_ready", lacking)
-    monkeypatch.setattr("edge.inference.supervisor._self_test", lambda *_: None)
+    monkeypatch.setattr("edge.inference.supervisor.check_process", lambda *_: None)
     with Supervisor(SingleBundle(bundle), spec=lambda _: intruder(bundle)) as student:
         assert student.wait(60)
-        assert News("sandbox", lacks) in student.news()
+        assert SupervisorEvent("sandbox", lacks) in student.pop_events()
 
 
 @needs_sandbox
@@ -132,8 +134,8 @@ def test_the_self_test_reaches_nothing(bundle: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(selftest, "python_command", command)
     outcome = selftest.check_in_process(bundle)
-    (told,) = outcome.problems
-    held_back(json.loads(told))
+    (text,) = outcome.problems
+    held_back(json.loads(text))
 
 
 @pytest.mark.parametrize(

@@ -68,24 +68,32 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
     scores = np.arange(24 * 32, dtype=np.uint32).reshape(24, 32).astype(np.uint8)
     with ShmSink(tmp_path / "s", SinkOptions(), picture=True, clock=clock) as sink:
         sink.notify(RUNNING)
-        shown = frame(7, clock)
+        original = frame(7, clock)
         clock.spend(30)
         view = Result(scores, (FOUND,), 0.065, None, (8, 4, 100, 80), (4, 0, 108, 88))
-        sink.write(shown, view)
-        got = read(tmp_path / "s")
-        assert (got.frame_index, got.captured_ns, got.done_ns) == (7, shown.captured_ns, clock.now)
-        assert got.valid_until_ns == shown.captured_ns + 120 * MS
-        assert (got.state, got.reason, got.has_mask) == (State.RUNNING, "", True)
-        assert got.boxes == (FOUND.box,)
-        assert got.mask_area == pytest.approx(0.065)
-        assert got.view == (8, 4, 100, 80)
-        assert got.part == (4, 0, 108, 88)
-        assert got.scores is not None
-        assert np.array_equal(got.scores, scores)
+        sink.write(original, view)
+        snapshot_read = read(tmp_path / "s")
+        assert (snapshot_read.frame_index, snapshot_read.captured_ns, snapshot_read.done_ns) == (
+            7,
+            original.captured_ns,
+            clock.now,
+        )
+        assert snapshot_read.valid_until_ns == original.captured_ns + 120 * MS
+        assert (snapshot_read.state, snapshot_read.reason, snapshot_read.has_mask) == (
+            State.RUNNING,
+            "",
+            True,
+        )
+        assert snapshot_read.boxes == (FOUND.box,)
+        assert snapshot_read.mask_area == pytest.approx(0.065)
+        assert snapshot_read.view == (8, 4, 100, 80)
+        assert snapshot_read.part == (4, 0, 108, 88)
+        assert snapshot_read.scores is not None
+        assert np.array_equal(snapshot_read.scores, scores)
         layer = LayerDrawing().layer((96, 128), view, RUNNING)
-        assert np.array_equal(got.overlay[..., [2, 1, 0, 3]], layer)
-        assert got.picture is not None
-        assert np.array_equal(got.picture[..., ::-1], shown.image)
+        assert np.array_equal(snapshot_read.overlay[..., [2, 1, 0, 3]], layer)
+        assert snapshot_read.picture is not None
+        assert np.array_equal(snapshot_read.picture[..., ::-1], original.image)
 
 
 def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
@@ -98,10 +106,18 @@ def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
             frame(0),
             Result(scores, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %")),
         )
-        got = read(tmp_path / "s")
-    assert (got.has_mask, got.scores, got.boxes, got.picture) == (False, None, (), None)
-    assert (got.state, got.reason) == (State.DEGRADED, "implausible: the mask covers 99 %")
-    assert got.overlay[..., 3].any(), "the glyph says why"
+        snapshot_read = read(tmp_path / "s")
+    assert (
+        snapshot_read.has_mask,
+        snapshot_read.scores,
+        snapshot_read.boxes,
+        snapshot_read.picture,
+    ) == (False, None, (), None)
+    assert (snapshot_read.state, snapshot_read.reason) == (
+        State.DEGRADED,
+        "implausible: the mask covers 99 %",
+    )
+    assert snapshot_read.overlay[..., 3].any(), "the glyph says why"
 
 
 def test_without_frames_the_mask_is_taken_away(tmp_path: Path) -> None:
@@ -128,9 +144,12 @@ def test_without_frames_the_mask_is_taken_away(tmp_path: Path) -> None:
         sink.notify(
             Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), clock.now)
         )
-        gone = reader.read()
-        assert gone is not None
-        assert (gone.state, gone.reason) == (State.NO_SIGNAL, "unplugged: /dev/video0 is gone")
+        snapshot_read = reader.read()
+        assert snapshot_read is not None
+        assert (snapshot_read.state, snapshot_read.reason) == (
+            State.NO_SIGNAL,
+            "unplugged: /dev/video0 is gone",
+        )
         reader.close()
 
 
@@ -141,8 +160,8 @@ def test_a_state_that_allows_no_mask_takes_it_away_at_once(tmp_path: Path) -> No
         sink.write(frame(0, clock), result(FOUND))
         assert read(tmp_path / "s").has_mask
         sink.notify(Status(State.BYPASS, Reason(ReasonKind.HANG, "3 in 60 s"), clock.now))
-        got = read(tmp_path / "s")
-        assert (got.has_mask, got.state) == (False, State.BYPASS)
+        snapshot_read = read(tmp_path / "s")
+        assert (snapshot_read.has_mask, snapshot_read.state) == (False, State.BYPASS)
 
 
 def test_a_clip_s_frames_do_not_age_on_their_way(tmp_path: Path) -> None:
@@ -154,9 +173,9 @@ def test_a_clip_s_frames_do_not_age_on_their_way(tmp_path: Path) -> None:
         assert read(tmp_path / "s").valid_until_ns == clock.now + 120 * MS
 
 
-@pytest.mark.parametrize(("ms", "drawn"), [(119, True), (120, False), (400, False)])
+@pytest.mark.parametrize(("ms", "with_mask"), [(119, True), (120, False), (400, False)])
 def test_a_live_frame_that_is_late_gets_no_second_life(
-    tmp_path: Path, ms: float, drawn: bool
+    tmp_path: Path, ms: float, with_mask: bool
 ) -> None:
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(live=True), clock=clock) as sink:
@@ -164,26 +183,26 @@ def test_a_live_frame_that_is_late_gets_no_second_life(
         old = frame(0, clock)
         clock.spend(ms)
         sink.write(old, result(FOUND))
-        got = read(tmp_path / "s")
-    assert got.valid_until_ns == old.captured_ns + 120 * MS
-    assert (got.has_mask, bool(got.boxes)) == (drawn, drawn)
-    assert got.reason == ("" if drawn else f"stale: {ms} ms old")
+        snapshot_read = read(tmp_path / "s")
+    assert snapshot_read.valid_until_ns == old.captured_ns + 120 * MS
+    assert (snapshot_read.has_mask, bool(snapshot_read.boxes)) == (with_mask, with_mask)
+    assert snapshot_read.reason == ("" if with_mask else f"stale: {ms} ms old")
 
 
 def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
     with ShmSink(tmp_path / "s", SinkOptions(), picture=True) as sink:
         sink.write(frame(3), result(FOUND, scores=np.full((24, 32), 9, np.uint8)))
-        whole = read(tmp_path / "s")
+        complete = read(tmp_path / "s")
         reader = SegmentReader(tmp_path / "s")
         bare = reader.read(pixels=False)
         reader.close()
     assert bare is not None
     assert (bare.scores, bare.picture, bare.overlay.size) == (None, None, 0)
-    assert bare.size == whole.size == whole.overlay.shape[:2] == (96, 128)
+    assert bare.size == complete.size == complete.overlay.shape[:2] == (96, 128)
     assert (bare.frame_index, bare.boxes, bare.number) == (
-        whole.frame_index,
-        whole.boxes,
-        whole.number,
+        complete.frame_index,
+        complete.boxes,
+        complete.number,
     )
 
 
@@ -203,16 +222,18 @@ def test_pixels_outside_the_markers_are_the_frame_s(
     region = Region(box, ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 0.1, 0.8)
     path = tmp_path_factory.mktemp("shm") / "s"
     with ShmSink(path, SinkOptions(), picture=True) as sink:
-        shown = frame(seed)
+        original = frame(seed)
         sink.notify(RUNNING)
-        sink.write(shown, result(*(() if reason else (region,)), reason=reason))
-        got = read(path)
-    alpha = got.overlay[..., 3]
+        sink.write(original, result(*(() if reason else (region,)), reason=reason))
+        snapshot_read = read(path)
+    alpha = snapshot_read.overlay[..., 3]
     assert set(np.unique(alpha)) == {0, 255}
-    assert not got.overlay[alpha == 0].any()
-    canvas = compose(got.overlay, got.picture, DisplayOptions(picture=True), (128, 96))
-    assert np.array_equal(canvas[alpha == 0], shown.image[..., ::-1][alpha == 0])
-    assert np.array_equal(canvas[alpha == 255], got.overlay[alpha == 255][:, :3])
+    assert not snapshot_read.overlay[alpha == 0].any()
+    canvas = compose(
+        snapshot_read.overlay, snapshot_read.picture, DisplayOptions(picture=True), (128, 96)
+    )
+    assert np.array_equal(canvas[alpha == 0], original.image[..., ::-1][alpha == 0])
+    assert np.array_equal(canvas[alpha == 255], snapshot_read.overlay[alpha == 255][:, :3])
 
 
 def test_a_larger_frame_moves_the_stream_and_readers_follow(tmp_path: Path) -> None:
@@ -251,9 +272,9 @@ def test_it_is_its_owner_s_alone_and_lies_in_shared_memory() -> None:
     name = f"edge-difom-test-{os.getpid()}"
     sink = ShmSink.from_spec(Spec("shm", name), SinkOptions())
     with sink:
-        made = Path("/dev/shm") / name
-        assert stat.S_IMODE(made.stat().st_mode) == 0o600
-    assert not made.exists()
+        segment = Path("/dev/shm") / name
+        assert stat.S_IMODE(segment.stat().st_mode) == 0o600
+    assert not segment.exists()
 
 
 def test_a_name_has_one_living_writer(tmp_path: Path) -> None:
@@ -331,9 +352,9 @@ def test_a_reader_that_was_overtaken_reads_again(
             return copy(begin, head, **how)
 
         monkeypatch.setattr(reader, "_copy", slow)
-        got = reader.read()
-        assert got is not None
-        assert got.frame_index == 3
+        snapshot_read = reader.read()
+        assert snapshot_read is not None
+        assert snapshot_read.frame_index == 3
         reader.close()
 
 
@@ -345,11 +366,11 @@ def test_a_slot_that_is_being_written_is_not_read(tmp_path: Path) -> None:
         with suppress(RuntimeError), sink._writer.publication() as slot:
             slot.head["frame_index"] = 99
             raise RuntimeError("died")
-        got = reader.read()
-        assert got is not None
-        assert got.frame_index == 1, "the half-written slot is not the newest"
-        for held in sink._writer._slots:
-            held.head["sequence"] = int(held.head["sequence"]) | 1
+        snapshot_read = reader.read()
+        assert snapshot_read is not None
+        assert snapshot_read.frame_index == 1, "the half-written slot is not the newest"
+        for open_slot in sink._writer._slots:
+            open_slot.head["sequence"] = int(open_slot.head["sequence"]) | 1
         assert reader.read() is None
         reader.close()
 

@@ -111,11 +111,11 @@ class SinkContract:
         assert sink.outputs() == expected
 
     def test_leaves_the_frame_as_it_was(self, tmp_path: Path) -> None:
-        taken = frame(2)
-        before = taken.image.copy()
+        original = frame(2)
+        before = original.image.copy()
         with self.make(tmp_path) as sink:
-            sink.write(taken, result(FOUND))
-        assert np.array_equal(taken.image, before)
+            sink.write(original, result(FOUND))
+        assert np.array_equal(original.image, before)
 
     def test_may_be_left_without_a_frame(self, tmp_path: Path) -> None:
         with self.make(tmp_path):
@@ -243,10 +243,13 @@ def test_a_line_per_frame_and_each_is_there_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("live", [True, False])
 def test_a_header_comes_before_the_lines_it_is_of(tmp_path: Path, live: bool) -> None:
     path = tmp_path / "frames.jsonl"
-    unknown, known = make_header(data="camera"), make_header(data="rtsp://user:secret@host/live")
-    known = msgspec.structs.replace(known, bundle="edge-s")
+    unknown, known_header = (
+        make_header(data="camera"),
+        make_header(data="rtsp://user:secret@host/live"),
+    )
+    known_header = msgspec.structs.replace(known_header, bundle="edge-s")
     with JsonlSink(path, SinkOptions(live=live)) as sink:
-        for number, header in enumerate((unknown, known, known)):
+        for number, header in enumerate((unknown, known_header, known_header)):
             sink.describe(header)
             sink.write(frame(number), result())
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -384,13 +387,13 @@ def test_a_live_run_goes_on_without_its_recording(
         with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
             while not sink.counters["dropped"]:
                 sink.write(frame(0), result())
-            taken.append(sink.counters["dropped"])
+            drops.append(sink.counters["dropped"])
         return 0
 
-    taken: list[int] = []
+    drops: list[int] = []
     with pytest.raises(MissingDependencyError, match="h264 or mp4v"):
         record()
-    assert taken
+    assert drops
 
 
 def refusing(number: int) -> Callable[[int, bytes], int]:

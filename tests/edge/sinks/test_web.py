@@ -41,20 +41,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 
 
-def test_a_viewer_gets_the_newest_frame_with_its_overlay_and_the_state() -> None:
+def test_a_viewer_gets_the_newest_frame_overlay_and_state() -> None:
+    """A viewer gets the newest frame with its overlay and the state."""
     clock = FakeClock()
-    with WebSink(clock=clock) as sink, viewer(sink) as answer:
-        assert answer.getheader("Content-Type") == "text/event-stream"
+    with WebSink(clock=clock) as sink, viewer(sink) as stream:
+        assert stream.getheader("Content-Type") == "text/event-stream"
         sink.notify(RUNNING)
-        assert event(answer)["jpeg"] is None
-        shown = frame(7, captured_ns=clock.now)
+        assert event(stream)["jpeg"] is None
+        original = frame(7, captured_ns=clock.now)
         clock.spend(10)
-        sink.write(shown, result(FOUND))
-        view = event(answer)
-        got = picture(view)
-    drawn = overlay(shown.image, result(FOUND))
-    assert got.shape == drawn.shape
-    assert np.abs(got.astype(int) - drawn).mean() < 6, "but for what JPEG makes of it"
+        sink.write(original, result(FOUND))
+        view = event(stream)
+        pixels = picture(view)
+    expected = overlay(original.image, result(FOUND))
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 6, "but for what JPEG makes of it"
     assert (view["state"], view["reason"], view["frame"]) == ("running", "", 7)
     assert (view["age_ms"], view["regions"], view["mask_area"]) == (9.0, 1, 0.065)
     assert view["stages_ms"] == {"capture": 3.0, "infer": 6.0}
@@ -75,9 +76,9 @@ def test_boxes_without_a_mask_are_counted_apart_from_regions() -> None:
 
 
 def test_of_a_frame_that_nobody_judged_the_page_gets_no_numbers() -> None:
-    with WebSink() as sink, viewer(sink) as answer:
+    with WebSink() as sink, viewer(sink) as stream:
         sink.write(frame(7), result(reason=Reason(ReasonKind.LATE, "no scores")))
-        view = event(answer)
+        view = event(stream)
     assert (view["reason"], view["regions"], view["mask_area"]) == ("late: no scores", None, None)
     assert view["jpeg"]
 
@@ -86,12 +87,12 @@ def test_the_page_names_bundle_digest_engine_and_source() -> None:
     header = msgspec.structs.replace(
         make_header(data="camera"), bundle="edge-s", digest="abc", engine="tflite", precision="int8"
     )
-    with WebSink() as sink, viewer(sink) as answer:
+    with WebSink() as sink, viewer(sink) as stream:
         sink.describe(header)
         sink.write(frame(7), result())
-        view = event(answer)
-    named = [view[name] for name in ("bundle", "digest", "engine", "source")]
-    assert named == ["edge-s", "abc", "tflite int8", "camera"]
+        view = event(stream)
+    names = [view[name] for name in ("bundle", "digest", "engine", "source")]
+    assert names == ["edge-s", "abc", "tflite int8", "camera"]
 
 
 def test_the_loop_hands_over_only_what_viewers_see() -> None:
@@ -99,36 +100,36 @@ def test_the_loop_hands_over_only_what_viewers_see() -> None:
     with WebSink(clock=clock) as sink:
         sink.write(frame(0), result())
         assert sink._pending is None
-        with viewer(sink) as answer:
-            taken = []
+        with viewer(sink) as stream:
+            numbers = []
             for index in range(1, 21):
                 before = sink._picture_ns
                 sink.write(frame(index), result())
                 if sink._picture_ns != before:
-                    taken.append(event(answer)["frame"])
+                    numbers.append(event(stream)["frame"])
                 clock.spend(PERIOD_MS / 4)
-    assert taken == [1, 5, 9, 13, 17]
+    assert numbers == [1, 5, 9, 13, 17]
 
 
 def test_wide_frames_are_scaled_for_the_page() -> None:
-    with WebSink() as sink, viewer(sink) as answer:
+    with WebSink() as sink, viewer(sink) as stream:
         sink.write(frame(0, size=(1080, 1920)), result(FOUND))
-        assert picture(event(answer)).shape == (720, MAX_WIDTH, 3)
+        assert picture(event(stream)).shape == (720, MAX_WIDTH, 3)
 
 
 def test_without_frames_the_state_is_told_and_no_picture() -> None:
     clock = FakeClock()
-    with WebSink(clock=clock) as sink, viewer(sink) as answer:
+    with WebSink(clock=clock) as sink, viewer(sink) as stream:
         sink.write(frame(0, captured_ns=clock.now), result(FOUND))
-        assert event(answer)["jpeg"] is not None
+        assert event(stream)["jpeg"] is not None
         clock.spend(50)
         sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
-        view = event(answer)
+        view = event(stream)
         assert (view["state"], view["reason"]) == ("no-signal", "unplugged: /dev/video0 is gone")
         assert (view["jpeg"], view["frame"], view["age_ms"]) == (None, None, None)
         clock.spend(PERIOD_MS)
         sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
-        assert event(answer)["sent_ms"] == clock.now / MS, (
+        assert event(stream)["sent_ms"] == clock.now / MS, (
             "it is told again, so that silence means silence"
         )
 
@@ -136,14 +137,14 @@ def test_without_frames_the_state_is_told_and_no_picture() -> None:
 @pytest.mark.parametrize("live", [True, False])
 def test_a_camera_without_frames_shows_no_old_picture(live: bool) -> None:
     clock = FakeClock()
-    with WebSink(live=live, clock=clock) as sink, viewer(sink) as answer:
+    with WebSink(live=live, clock=clock) as sink, viewer(sink) as stream:
         sink.write(frame(0, captured_ns=clock.now), result(FOUND))
-        event(answer)
+        event(stream)
         clock.spend(120)
         sink.notify(RUNNING)
-        sink_gives = event(answer) if live else None
+        sink_gives = event(stream) if live else None
         sink.write(frame(1, captured_ns=clock.now), result(FOUND))
-        assert event(answer)["frame"] == 1
+        assert event(stream)["frame"] == 1
     if sink_gives is not None:
         assert sink_gives["jpeg"] is None
 
@@ -151,13 +152,13 @@ def test_a_camera_without_frames_shows_no_old_picture(live: bool) -> None:
 def test_a_new_viewer_gets_nothing_old() -> None:
     clock = FakeClock()
     with WebSink(clock=clock) as sink:
-        with viewer(sink) as answer:
+        with viewer(sink) as stream:
             sink.write(frame(0), result(FOUND))
-            assert event(answer)["frame"] == 0
-        with viewer(sink) as answer:
+            assert event(stream)["frame"] == 0
+        with viewer(sink) as stream:
             clock.spend(60_000)
             sink.write(frame(1), result(FOUND))
-            assert event(answer)["frame"] == 1
+            assert event(stream)["frame"] == 1
 
 
 def test_the_page_has_the_lights_and_the_limit_of_the_device() -> None:
@@ -192,10 +193,10 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
                 return
             sink.notify(status[0])
             if status[0] is not GONE:
-                seen = result(FOUND) if status[0] is RUNNING else result(reason=LATE)
+                judged = result(FOUND) if status[0] is RUNNING else result(reason=LATE)
                 if boxed.is_set():
-                    seen = replace(result(), boxes=(FOUND, FOUND))
-                sink.write(frame(index, captured_ns=time.monotonic_ns()), seen)
+                    judged = replace(result(), boxes=(FOUND, FOUND))
+                sink.write(frame(index, captured_ns=time.monotonic_ns()), judged)
 
     try:
         page.call("Log.enable")

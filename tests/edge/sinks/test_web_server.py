@@ -33,7 +33,8 @@ from tests.support.web_view import (
 pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 
 
-def test_what_is_sent_stays_out_of_caches_and_the_page_asks_nobody_else() -> None:
+def test_nothing_is_cached_and_the_page_asks_nobody_else() -> None:
+    """What is sent stays out of caches and the page asks nobody else."""
     with WebSink() as sink:
         page = ask(sink)
         with viewer(sink) as stream:
@@ -56,10 +57,10 @@ def test_there_are_no_other_routes(path: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "TRACE", "X"])
 def test_an_answer_to_another_method_has_the_same_policy(method: str) -> None:
     with WebSink() as sink:
-        answer = ask(sink, method=method)
-        assert answer.status == 501
-        assert "default-src 'none'" in str(answer.getheader("Content-Security-Policy"))
-        assert answer.getheader("Content-Type") == "text/plain"
+        response = ask(sink, method=method)
+        assert response.status == 501
+        assert "default-src 'none'" in str(response.getheader("Content-Security-Policy"))
+        assert response.getheader("Content-Type") == "text/plain"
 
 
 def test_requests_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +116,9 @@ def post(
     sink: WebSink, body: bytes, path: str = "/mark", kind: str = "application/json", **headers: str
 ) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
     route = urlsplit(sink.url).path + path.removeprefix("/")
-    connection.request("POST", route, body, {"Content-Type": kind, **named})
+    connection.request("POST", route, body, {"Content-Type": kind, **fields})
     status = connection.getresponse().status
     connection.close()
     return status
@@ -143,10 +144,10 @@ def test_marks_are_taken_from_this_machine_s_own_page_alone() -> None:
 
 
 def test_without_consent_there_is_nothing_to_mark_with() -> None:
-    with WebSink() as sink, viewer(sink) as answer:
+    with WebSink() as sink, viewer(sink) as stream:
         assert post(sink, MISSED) == 501
         sink.write(frame(7), result())
-        view = event(answer)
+        view = event(stream)
     assert (view["marks"], view["marked"]) == (False, "")
 
 
@@ -160,9 +161,9 @@ def test_no_other_address_can_be_asked_for(target: str) -> None:
 
 def test_a_port_that_is_taken_is_one_clear_error() -> None:
     with WebSink() as sink:
-        taken = WebSink(port_of(sink))
+        second = WebSink(port_of(sink))
         with pytest.raises(UsageError, match="cannot be used"):
-            taken.__enter__()
+            second.__enter__()
 
 
 def test_without_a_port_the_usual_one_is_taken_or_a_free_one(
@@ -186,14 +187,14 @@ def test_only_who_knows_the_address_sees_the_pictures() -> None:
         token = urlsplit(sink.url).path.strip("/")
         assert len(token) >= 20
         assert ask(sink).status == ask(bare).status == 200
-        with viewer(sink) as answer:
-            assert answer.status == 200
+        with viewer(sink) as stream:
+            assert stream.status == 200
         for path in ("/", "/events", f"/{token}", f"/{token[:-1]}/", f"/{token}x/events", "//"):
             connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
             connection.request("GET", path)
-            answer = connection.getresponse()
-            assert answer.status == 404, path
-            assert token.encode() not in answer.read()
+            stream = connection.getresponse()
+            assert stream.status == 404, path
+            assert token.encode() not in stream.read()
             connection.close()
         assert urlsplit(bare.url).path == "/"
 
@@ -210,18 +211,18 @@ def test_the_token_is_an_option_of_the_sink() -> None:
 
 def test_viewers_and_connections_are_few() -> None:
     with WebSink() as sink:
-        held = [viewer(sink) for _ in range(MAX_VIEWERS)]
-        for one in held:
+        viewers = [viewer(sink) for _ in range(MAX_VIEWERS)]
+        for one in viewers:
             one.__enter__()
         assert ask(sink, "/events").status == 503
         assert ask(sink).status == 200
-        held[0].__exit__(None, None, None)
+        viewers[0].__exit__(None, None, None)
         while sink._feed.viewers == MAX_VIEWERS:  # it is noticed with the next word to them
             time.sleep(0.001)
-        with viewer(sink) as answer:
+        with viewer(sink) as stream:
             sink.write(frame(3), result())
-            assert event(answer)["frame"] == 3
-        for one in held[1:]:
+            assert event(stream)["frame"] == 3
+        for one in viewers[1:]:
             one.__exit__(None, None, None)
         port = port_of(sink)
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS + 4)]
@@ -237,12 +238,12 @@ def test_a_viewer_that_stops_reading_holds_nobody_up() -> None:
     with (
         WebSink(clock=clock) as sink,
         viewer(sink),
-        viewer(sink) as answer,
+        viewer(sink) as stream,
     ):  # the first one never reads
         for index in range(40):
             clock.spend(PERIOD_MS)
             sink.write(Frame(index, noise, clock.now), result())
-            assert event(answer)["frame"] == index
+            assert event(stream)["frame"] == index
         begin = threading.active_count()
         assert begin < 20
     assert sink._thread is None

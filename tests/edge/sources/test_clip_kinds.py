@@ -29,15 +29,15 @@ WIDTH, HEIGHT, COUNT, FPS = 96, 64, 20, 25.0
 
 
 def write(path: Path, codec: str, count: int = COUNT) -> Path:
-    made = path.with_name(f"made{path.suffix}")
+    temporary = path.with_name(f"made{path.suffix}")
     code = cv2.VideoWriter.fourcc(*codec)
-    writer = cv2.VideoWriter(str(made), cv2.CAP_FFMPEG, code, FPS, (WIDTH, HEIGHT))
+    writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, code, FPS, (WIDTH, HEIGHT))
     for number in range(count):
         image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
         image[:, : 4 + 4 * number] = (160, 90, 200)
         writer.write(image)
     writer.release()
-    made.rename(path)
+    temporary.rename(path)
     return path
 
 
@@ -63,9 +63,8 @@ def as_fields(data: bytes) -> bytes:
 
 @pytest.mark.row(46, "MPEG-2 whose pictures are marked as fields, read and replayed")
 @pytest.mark.parametrize("realtime", [False, True])
-def test_an_interlaced_clip_is_refused_with_the_command_that_converts(
-    tmp_path: Path, realtime: bool
-) -> None:
+def test_an_interlaced_clip_is_refused_with_a_command(tmp_path: Path, realtime: bool) -> None:
+    """An interlaced clip is refused with the command that converts."""
     clip = write(tmp_path / "dvd one.mpg", "mpg2")
     assert len(read(clip)) >= COUNT - 1, "the progressive stream is read"
     clip.write_bytes(as_fields(clip.read_bytes()))

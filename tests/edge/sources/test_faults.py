@@ -40,8 +40,8 @@ def watch(source: SyntheticSource) -> tuple[list[Frame], list[str]]:
             except TimeoutError:
                 others.append("timeout")
                 continue
-            except Interruption as told:
-                others.append(told.state.value)
+            except Interruption as interruption:
+                others.append(interruption.state.value)
                 continue
             if frame is None:
                 return frames, others
@@ -108,12 +108,12 @@ def test_the_guard_tells_the_fault_and_its_end(fault: str, kind: str) -> None:
     st.lists(st.tuples(st.sampled_from(FAULTS), st.floats(0, 50), st.floats(0.1, 5)), max_size=5)
 )
 def test_a_timetable_reads_what_is_written(faults: list[tuple[str, float, float]]) -> None:
-    wanted = tuple(
+    expected = tuple(
         Fault(kind, round(begin, 3), round(begin, 3) + round(length, 3))
         for kind, begin, length in faults
     )
-    text = ",".join(f"{fault.kind}@{fault.begin_s}-{fault.end_s}" for fault in wanted)
-    assert read_faults(text) == wanted
+    text = ",".join(f"{fault.kind}@{fault.begin_s}-{fault.end_s}" for fault in expected)
+    assert read_faults(text) == expected
 
 
 def test_every_fault_has_its_turn() -> None:

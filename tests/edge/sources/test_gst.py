@@ -38,17 +38,17 @@ LIVE = "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=3
 
 def frames_of(source: BaseSource, count: int) -> list[Frame]:
     """So many frames, waiting where there is none yet."""
-    found: list[Frame] = []
+    frames: list[Frame] = []
     end = time.monotonic() + 20
-    while len(found) < count:
+    while len(frames) < count:
         assert time.monotonic() < end
         try:
             frame = source.read()
         except TimeoutError:
             continue
         assert frame is not None
-        found.append(frame)
-    return found
+        frames.append(frame)
+    return frames
 
 
 def interruption_of(source: BaseSource) -> Interruption:
@@ -140,15 +140,15 @@ def test_a_rate_is_asked_for_as_cards_name_it(fps: float, written: str) -> None:
 
 @pytest.mark.row(4, "a pipeline of 2 frames a second, and one of 5000 pixels")
 @pytest.mark.parametrize(
-    ("caps", "named"),
+    ("caps", "text"),
     [
         ("width=320,height=240,framerate=2/1", "2 fps"),
         ("width=5000,height=240,framerate=30/1", "5000x240"),
     ],
 )
-def test_a_format_out_of_range_is_refused_by_name(caps: str, named: str) -> None:
+def test_a_format_out_of_range_is_refused_by_name(caps: str, text: str) -> None:
     with (
-        pytest.raises(SourceError, match=named),
+        pytest.raises(SourceError, match=text),
         open_source(f"gst:videotestsrc is-live=true ! video/x-raw,{caps}?reopen=0"),
     ):
         pass
@@ -161,10 +161,10 @@ def test_a_stall_is_told_within_three_frames_and_ends() -> None:
         valve = source.pipeline.running.get_by_name("valve")  # type: ignore[attr-defined] # a PipelineSource
         valve.set_property("drop", True)
         begin = time.monotonic()
-        told = interruption_of(source)
+        interruption = interruption_of(source)
         assert time.monotonic() - begin < 1
-        assert told.state is State.NO_SIGNAL
-        assert told.reason.kind == "stalled"
+        assert interruption.state is State.NO_SIGNAL
+        assert interruption.reason.kind == "stalled"
         valve.set_property("drop", False)
         end = time.monotonic() + 10
         while time.monotonic() < end:
@@ -190,8 +190,8 @@ def test_a_change_of_format_is_told_and_followed() -> None:
 
         caps = load().gst.Caps.from_string("video/x-raw,width=640,height=360")
         running.get_by_name("size").set_property("caps", caps)
-        told = interruption_of(source)
-        assert str(told.reason).startswith("format: 320x240")
+        interruption = interruption_of(source)
+        assert str(interruption.reason).startswith("format: 320x240")
         assert frames_of(source, 1)[0].image.shape == (360, 640, 3)
         assert source.counters["format"] == 1
 
@@ -254,13 +254,13 @@ def test_flagged_buffers_are_dropped_and_gaps_counted() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(gst, "parse_launch_full", parse_and_feed)
             source.__enter__()
-        seen = [int(frame.image[0, 0, 0]) for frame in frames_of(source, 20)]
+        values = [int(frame.image[0, 0, 0]) for frame in frames_of(source, 20)]
     finally:
         stop.set()
         source.close()
         for thread in feeder:
             thread.join()
-    assert not any(value % 5 == 3 for value in seen)
+    assert not any(value % 5 == 3 for value in values)
     assert source.counters["corrupt"] >= 2
     assert source.counters["gaps"] >= 2
 
@@ -340,16 +340,16 @@ def test_damage_in_a_row_degrades_and_a_good_picture_ends_it() -> None:
     watch.good()
     for _ in range(4):
         watch.damaged("cut")
-    with pytest.raises(Interruption) as told:
+    with pytest.raises(Interruption) as caught:
         watch.damaged("cut")
-    assert told.value.state is State.DEGRADED
+    assert caught.value.state is State.DEGRADED
     assert counters["corrupt"] == 9
 
 
 def test_a_stall_is_three_periods_by_the_clock() -> None:
     now = [0]
     watch = StallWatch(lambda: now[0], fps=20)
-    watch.seen()
+    watch.note_frame()
     now[0] = 149_000_000
     assert watch.left_s() > 0
     now[0] = 151_000_000

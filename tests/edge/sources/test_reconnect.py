@@ -62,8 +62,8 @@ def test_a_lost_source_is_tried_again_and_goes_on_counting() -> None:
             left = len(away)
             try:
                 frame = source.read()
-            except Interruption as told:
-                reasons.add((told.state, str(told.reason.kind)))
+            except Interruption as interruption:
+                reasons.add((interruption.state, str(interruption.reason.kind)))
                 begin = begin or clock.now
                 if len(away) < left:
                     attempts.append((clock.now - begin) / 1e9)
@@ -81,17 +81,17 @@ def test_a_lost_source_is_tried_again_and_goes_on_counting() -> None:
 def test_a_source_closed_while_opening_leaves_nothing_open(again: bool) -> None:
     """A source that is closed while it opens leaves no device open."""
     opening, go = threading.Event(), threading.Event()
-    made: list[BaseSource] = []
+    sources: list[BaseSource] = []
 
     class Slow(Flaky):
         def _open(self) -> None:
-            if len(made) == 3:
+            if len(sources) == 3:
                 opening.set()
                 assert go.wait(5)
 
     def make(_: str | None) -> BaseSource:
-        made.append(Slow([], 0 if len(made) < 2 else 1000))
-        return made[-1]
+        sources.append(Slow([], 0 if len(sources) < 2 else 1000))
+        return sources[-1]
 
     source = ReopeningSource(make)
     source.__enter__()
@@ -102,7 +102,7 @@ def test_a_source_closed_while_opening_leaves_nothing_open(again: bool) -> None:
             source.__enter__()
         go.set()
         newest.close(5)
-    late = made[2]
+    late = sources[2]
     with pytest.raises(RuntimeError, match="outside"):
         late.read()
     if again:
@@ -125,7 +125,7 @@ def test_a_source_that_was_never_there_is_an_error() -> None:
 def test_a_silence_is_explained_by_the_device_or_examined(reason: Reason, made_anew: bool) -> None:
     """A silence is examined unless the device tells its cause."""
     clock = FakeClock(step_ns=1)
-    made: list[Silent] = []
+    sources: list[Silent] = []
 
     class Silent(Flaky):
         def _next(self) -> Frame:
@@ -133,55 +133,55 @@ def test_a_silence_is_explained_by_the_device_or_examined(reason: Reason, made_a
             raise Interruption(State.NO_SIGNAL, reason)
 
     def make(_: str | None) -> Silent:
-        made.append(Silent([], 0, clock=clock))
-        return made[-1]
+        sources.append(Silent([], 0, clock=clock))
+        return sources[-1]
 
     with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
         for _ in range(12):
             with pytest.raises(Interruption, match=str(reason.kind)):
                 source.read()
     # One for the description, one at the start, and one each time that two seconds passed.
-    assert (len(made) >= 3) is made_anew
+    assert (len(sources) >= 3) is made_anew
 
 
 @pytest.mark.row(2, "a source that tells its lasting name, and is asked for by it")
 def test_the_same_camera_is_looked_for_by_its_lasting_name() -> None:
-    asked: list[str | None] = []
+    names: list[str | None] = []
     clock = FakeClock(step_ns=1)
 
     def make(lasting: str | None) -> Flaky:
-        asked.append(lasting)
-        made = Flaky([], 2, clock=clock)
-        made.lasting = "usb-Cart-video-index0"
-        return made
+        names.append(lasting)
+        source_made = Flaky([], 2, clock=clock)
+        source_made.lasting = "usb-Cart-video-index0"
+        return source_made
 
     with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
-        seen = 0
-        while seen < 4:
+        frames_read = 0
+        while frames_read < 4:
             with suppress(Interruption):
-                seen += source.read() is not None
-    assert asked[:2] == [None, None], (
+                frames_read += source.read() is not None
+    assert names[:2] == [None, None], (
         "the one that was asked for, whose description is shown before it is open"
     )
-    assert set(asked[2:]) == {"usb-Cart-video-index0"}
+    assert set(names[2:]) == {"usb-Cart-video-index0"}
 
 
 def test_only_a_missing_signal_runs_out_of_patience() -> None:
     clock = FakeClock(step_ns=1)
-    told = iter([State.DEGRADED, State.NO_SIGNAL, State.NO_SIGNAL])
-    made: list[Flaky] = []
+    states = iter([State.DEGRADED, State.NO_SIGNAL, State.NO_SIGNAL])
+    sources: list[Flaky] = []
 
     class Bad(Flaky):
         def _next(self) -> Frame:
             clock.sleep(1.5)
-            raise Interruption(next(told), Reason(ReasonKind.CORRUPT, "or silent"))
+            raise Interruption(next(states), Reason(ReasonKind.CORRUPT, "or silent"))
 
     def make(_: str | None) -> Bad:
-        made.append(Bad([], 0, clock=clock))
+        sources.append(Bad([], 0, clock=clock))
         return Bad([], 0, clock=clock)
 
     with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
         for _ in range(3):
             with pytest.raises(Interruption):
                 source.read()
-    assert len(made) == 2, "one and a half seconds without a signal are not two"
+    assert len(sources) == 2, "one and a half seconds without a signal are not two"

@@ -127,11 +127,11 @@ class SourceContract:
         with self.make(tmp_path) as source:
             first = source.read()
             assert first is not None
-            kept = first.image.copy()
+            copy = first.image.copy()
             second = source.read()
             assert second is not None
             second.image[:] = 7
-            np.testing.assert_array_equal(first.image, kept)
+            np.testing.assert_array_equal(first.image, copy)
 
     def test_closes_once_and_opens_again(self, tmp_path: Path) -> None:
         source = self.make(tmp_path)
@@ -244,9 +244,9 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 
 
 def test_a_question_mark_in_a_file_name_is_kept() -> None:
-    kept = open_source("file:/a/what?.mp4?realtime=1")
-    assert isinstance(kept, ClipSource)
-    assert (kept.path, kept.live) == (Path("/a/what?.mp4"), True)
+    source = open_source("file:/a/what?.mp4?realtime=1")
+    assert isinstance(source, ClipSource)
+    assert (source.path, source.live) == (Path("/a/what?.mp4"), True)
 
 
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,8 +303,8 @@ def test_a_clip_that_cannot_be_read(
     if content == "folder":
         path.mkdir()
     elif content == "cut":
-        whole = write_clip(path).read_bytes()
-        path.write_bytes(whole[: len(whole) // 2])
+        data = write_clip(path).read_bytes()
+        path.write_bytes(data[: len(data) // 2])
     elif isinstance(content, bytes):
         path.write_bytes(content)
     with pytest.raises(SourceError) as caught, open_source(f"file:{path}"):
@@ -390,11 +390,11 @@ def test_a_paced_phantom_keeps_its_rate_and_size() -> None:
 def test_phantom_pictures_share_memory_only_after_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[int] = []
+    sizes: list[int] = []
 
     class Counted(picture_memory._Block):
         def __init__(self, size: int) -> None:
-            made.append(size)
+            sizes.append(size)
             super().__init__(size)
 
     monkeypatch.setattr(picture_memory, "_Block", Counted)
@@ -408,15 +408,15 @@ def test_phantom_pictures_share_memory_only_after_release(
         clock=clock,
         sleep=clock.sleep,
     )
-    held = deque[tuple["ImageU8", "ImageU8"]](maxlen=4)
+    pictures = deque[tuple["ImageU8", "ImageU8"]](maxlen=4)
     with source:
         for _ in range(400):
             with suppress(TimeoutError, Interruption):
                 frame = source.read()
                 assert frame is not None
-                held.append((frame.image, frame.image.copy()))
-                assert all((image == before).all() for image, before in held)
-    assert 0 < len(made) <= len(held) + 2
+                pictures.append((frame.image, frame.image.copy()))
+                assert all((image == before).all() for image, before in pictures)
+    assert 0 < len(sizes) <= len(pictures) + 2
 
 
 def test_the_pacer_counts_what_went_by() -> None:

@@ -49,11 +49,14 @@ def test_the_trouble_of_an_input_has_its_name(status: int, timings: int, kind: s
 
 
 def test_a_device_is_closed_but_not_its_owners_descriptor() -> None:
-    with Path("/dev/full").open("wb", buffering=0) as held, Path("/dev/zero").open("rb") as other:
+    with (
+        Path("/dev/full").open("wb", buffering=0) as device_file,
+        Path("/dev/zero").open("rb") as other,
+    ):
         with pytest.raises(OSError, match="No space"):
-            held.write(b"x")
+            device_file.write(b"x")
         assert release(device_number("/dev/full")) == 1
-        assert held.write(b"x") == 1
+        assert device_file.write(b"x") == 1
         assert other.read(1) == b"\0"
     assert release(device_number("/dev/full")) == 0
     assert device_number("/dev/no-such-node") is None

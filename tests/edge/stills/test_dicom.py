@@ -53,12 +53,12 @@ def still(size: tuple[int, int] = (67, 101), **changes: Any) -> Still:
     x, y, w, h = cv2.boundingRect(cells)
     scores = np.full((16, 16), 20, np.uint8)
     scores[6:10, 7:12] = 220
-    found = Result(scores, regions(scores, size, OperatingPoint(WHO.threshold, 0.001)), 0.08, None)
+    result = Result(scores, regions(scores, size, OperatingPoint(WHO.threshold, 0.001)), 0.08, None)
     values: dict[str, Any] = {
         "frame": Frame(
             7, np.random.default_rng(0).integers(1, 256, (*size, 3)).astype(np.uint8), 1
         ),
-        "result": found,
+        "result": result,
         "view": View((4 * x, 4 * y, 4 * w, 4 * h), cells, size),
         "status": Status(State.RUNNING, None, 0),
         "bundle": WHO,
@@ -75,56 +75,68 @@ def run(*arguments: object) -> int:
 
 
 def read(folder: Path) -> tuple[pydicom.Dataset, pydicom.Dataset | None]:
-    found = folder / SEGMENTATION
-    return pydicom.dcmread(folder / IMAGE), pydicom.dcmread(found) if found.exists() else None
+    path = folder / SEGMENTATION
+    return pydicom.dcmread(folder / IMAGE), pydicom.dcmread(path) if path.exists() else None
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_still_becomes_an_image_and_its_segmentation(
     size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = still(size)
-    write_still(made, tmp_path / "s")
+    original = still(size)
+    write_still(original, tmp_path / "s")
     assert run(tmp_path / "s", "--out", tmp_path / "d") == 0
     assert "BurnedInAnnotation is YES" in capsys.readouterr().out
-    image, found = read(tmp_path / "d")
-    assert found is not None
+    image, segmentation = read(tmp_path / "d")
+    assert segmentation is not None
     assert image.SOPClassUID == SecondaryCaptureImageStorage
     assert (image.Rows, image.Columns, image.PhotometricInterpretation) == (*size, "RGB")
-    np.testing.assert_array_equal(image.pixel_array[..., ::-1], made.image)
-    outside = cv2.resize(made.view.mask, size[::-1], interpolation=cv2.INTER_NEAREST) == 0
+    np.testing.assert_array_equal(image.pixel_array[..., ::-1], original.image)
+    outside = cv2.resize(original.view.mask, size[::-1], interpolation=cv2.INTER_NEAREST) == 0
     assert outside.sum() > 0.3 * outside.size
     assert image.pixel_array[outside].max() == 0
-    assert found.SOPClassUID == SegmentationStorage
-    assert (found.Rows, found.Columns, found.NumberOfFrames, found.SegmentationType) == (
+    assert segmentation.SOPClassUID == SegmentationStorage
+    assert (
+        segmentation.Rows,
+        segmentation.Columns,
+        segmentation.NumberOfFrames,
+        segmentation.SegmentationType,
+    ) == (
         *size,
         1,
         "BINARY",
     )
-    assert made.mask is not None
-    assert 0 < np.count_nonzero(made.mask) < made.mask.size / 2
-    np.testing.assert_array_equal(np.squeeze(found.pixel_array) * 255, made.mask)
+    assert original.mask is not None
+    assert 0 < np.count_nonzero(original.mask) < original.mask.size / 2
+    np.testing.assert_array_equal(np.squeeze(segmentation.pixel_array) * 255, original.mask)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "d").iterdir()} == {0o600}
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_segmentation_names_image_maker_and_finding() -> None:
     """The segmentation names its image, its maker and what it shows."""
-    made = still()
-    image = dicom.secondary_capture(made)
-    found = dicom.segmentation(made, image)
-    assert found is not None
-    (series,) = found.ReferencedSeriesSequence
+    original = still()
+    image = dicom.secondary_capture(original)
+    segmentation = dicom.segmentation(original, image)
+    assert segmentation is not None
+    (series,) = segmentation.ReferencedSeriesSequence
     assert series.SeriesInstanceUID == image.SeriesInstanceUID
-    (of,) = found.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence
+    (of,) = (
+        segmentation.PerFrameFunctionalGroupsSequence[0]
+        .DerivationImageSequence[0]
+        .SourceImageSequence
+    )
     for reference in (series.ReferencedInstanceSequence[0], of):
         assert reference.ReferencedSOPInstanceUID == image.SOPInstanceUID
         assert reference.ReferencedSOPClassUID == image.SOPClassUID
-    assert found.StudyInstanceUID == image.StudyInstanceUID
-    assert found.SeriesInstanceUID != image.SeriesInstanceUID
-    assert (found.ContentLabel, found.ContentDescription) == ("RESEARCH", dicom.NOTICE)
+    assert segmentation.StudyInstanceUID == image.StudyInstanceUID
+    assert segmentation.SeriesInstanceUID != image.SeriesInstanceUID
+    assert (segmentation.ContentLabel, segmentation.ContentDescription) == (
+        "RESEARCH",
+        dicom.NOTICE,
+    )
     assert image.ImageComments == RESEARCH_USE
-    (segment,) = found.SegmentSequence
+    (segment,) = segmentation.SegmentSequence
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     coded = [
         getattr(segment, f"{what}CodeSequence")[0]
@@ -152,10 +164,10 @@ def test_every_mandatory_module_of_the_standard_is_complete(tmp_path: Path) -> N
     from highdicom import _standard_utils as standard
 
     iods, modules = standard.get_iod_module_map(), standard.get_module_attribute_map()
-    made = still()
-    image = dicom.secondary_capture(made)
+    original = still()
+    image = dicom.secondary_capture(original)
     checked = 0
-    for number, dataset in enumerate([image, dicom.segmentation(made, image)]):
+    for number, dataset in enumerate([image, dicom.segmentation(original, image)]):
         assert dataset is not None
         (tmp_path / f"{number}").write_bytes(dicom.encode(dataset))
         back = pydicom.dcmread(tmp_path / f"{number}")
@@ -182,13 +194,13 @@ IDENTITIES = [
 ]
 
 
-@pytest.mark.parametrize(("given", "patient", "burned_in", "removed"), IDENTITIES)
+@pytest.mark.parametrize(("options", "patient", "burned_in", "removed"), IDENTITIES)
 def test_nothing_names_the_patient_but_a_given_id(
-    given: dict[str, Any], patient: str, burned_in: str, removed: str, tmp_path: Path
+    options: dict[str, Any], patient: str, burned_in: str, removed: str, tmp_path: Path
 ) -> None:
-    made = still()
-    image = dicom.secondary_capture(made, **given)
-    both = [image, dicom.segmentation(made, image)]
+    original = still()
+    image = dicom.secondary_capture(original, **options)
+    both = [image, dicom.segmentation(original, image)]
     for number, dataset in enumerate(both):
         assert dataset is not None
         (tmp_path / f"{number}").write_bytes(dicom.encode(dataset))
@@ -207,13 +219,13 @@ def test_nothing_names_the_patient_but_a_given_id(
 
 
 def test_the_stills_of_a_run_share_a_study_unless_told_otherwise() -> None:
-    frame, found = Frame(0, np.full((64, 96, 3), 90, np.uint8), 0), still((64, 96))
+    frame, first_still = Frame(0, np.full((64, 96, 3), 90, np.uint8), 0), still((64, 96))
     result = Result(None, (), 0.0, None)
     status = Status(State.RUNNING, None, 0)
     one, other = (
         compose(
             frame, status=status, version="1", taken="now", asked_by="signal",
-            study_uid="2.25.77", result=result, view=found.view, bundle=None,
+            study_uid="2.25.77", result=result, view=first_still.view, bundle=None,
         )
         for _ in range(2)
     )  # fmt: skip
@@ -221,7 +233,7 @@ def test_the_stills_of_a_run_share_a_study_unless_told_otherwise() -> None:
     assert [image.StudyInstanceUID for image in images] == ["2.25.77"] * 2
     assert images[0].SeriesInstanceUID != images[1].SeriesInstanceUID
     assert dicom.secondary_capture(one, study_uid="2.25.9").StudyInstanceUID == "2.25.9"
-    alone = [dicom.secondary_capture(found).StudyInstanceUID for _ in range(2)]
+    alone = [dicom.secondary_capture(first_still).StudyInstanceUID for _ in range(2)]
     assert alone[0] != alone[1], "a still without a run has a study of its own"
     with pytest.raises(UsageError, match="study UID"):
         dicom.secondary_capture(one, study_uid="1.02.x")
@@ -229,12 +241,12 @@ def test_the_stills_of_a_run_share_a_study_unless_told_otherwise() -> None:
 
 def test_attributes_of_type_2c_are_there_and_empty() -> None:
     image = dicom.secondary_capture(still())
-    made = dicom.segmentation(still(), image)
-    assert made is not None
+    segmentation = dicom.segmentation(still(), image)
+    assert segmentation is not None
     assert "Laterality" in image
     assert not image.Laterality
-    assert "PatientOrientation" in made
-    assert not made.PatientOrientation
+    assert "PatientOrientation" in segmentation
+    assert not segmentation.PatientOrientation
 
 
 @pytest.mark.parametrize("wrong", ["x" * 65, "a\\b", "a\nb"])
@@ -247,13 +259,13 @@ def test_without_a_polyp_or_a_mask_there_is_no_segmentation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = Result(np.zeros((16, 16), np.uint8), (), 0.0, None)
-    for number, (found, says) in enumerate(
+    for number, (result, says) in enumerate(
         [
             (nothing, "no polyp was found"),
             (Result(None, (), 0.0, Reason(ReasonKind.LATE, "131 ms")), "late: 131 ms"),
         ]
     ):
-        write_still(still(result=found), tmp_path / f"s{number}")
+        write_still(still(result=result), tmp_path / f"s{number}")
         assert (
             run(tmp_path / f"s{number}", "--out", tmp_path / f"d{number}", "--no-burned-in-text")
             == 0
@@ -268,10 +280,10 @@ def picture(tiny_scene: Callable[..., ImageU8], tmp_path: Path) -> Path:
     scene = tiny_scene(0, height=241, width=319)
     mask = np.zeros(scene.shape[:2], np.uint8)
     cv2.circle(mask, (160, 120), 110, 255, cv2.FILLED)
-    seen = cv2.bitwise_and(scene, scene, mask=mask)
-    cv2.putText(seen, "A B", (2, 20), 0, 0.4, (230, 230, 230), 1)
+    view = cv2.bitwise_and(scene, scene, mask=mask)
+    cv2.putText(view, "A B", (2, 20), 0, 0.4, (230, 230, 230), 1)
     path = tmp_path / "picture.png"
-    cv2.imwrite(str(path), cv2.cvtColor(seen, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(path), cv2.cvtColor(view, cv2.COLOR_RGB2BGR))
     return path
 
 
@@ -281,18 +293,18 @@ def test_an_image_is_looked_at_once_by_a_bundle(
     out = tmp_path / "d"
     command = (picture, "--bundle", tiny_bundle, "--engine", "tflite", "--out", out)
     assert run(*command) == 0
-    image, found = read(out)
+    image, segmentation = read(out)
     original = np.asarray(cv2.imread(str(picture)), np.uint8)
     view = estimate(original)
-    seen = cv2.resize(view.mask, (319, 241), interpolation=cv2.INTER_NEAREST) > 0
-    assert original[~seen].max() > 200, "something is written there"
-    assert image.pixel_array[~seen].max() == 0
-    np.testing.assert_array_equal(image.pixel_array[seen][:, ::-1], original[seen])
-    assert found is not None
+    inside = cv2.resize(view.mask, (319, 241), interpolation=cv2.INTER_NEAREST) > 0
+    assert original[~inside].max() > 200, "something is written there"
+    assert image.pixel_array[~inside].max() == 0
+    np.testing.assert_array_equal(image.pixel_array[inside][:, ::-1], original[inside])
+    assert segmentation is not None
     disc = (original[..., 2] > 200) & (original[..., 1] < 100)
-    mask = np.squeeze(found.pixel_array) > 0
+    mask = np.squeeze(segmentation.pixel_array) > 0
     assert (mask & disc).sum() / (mask | disc).sum() > 0.8
-    algorithm = found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    algorithm = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
     assert Bundle.open(tiny_bundle).digest in algorithm.AlgorithmParameters
     assert run(*command) == 2
     assert run(*command, "--force") == 0

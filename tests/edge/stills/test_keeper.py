@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def keep(keeper: StillKeeper, count: int = 1, **changes: Any) -> list[keeping.News]:
+def keep(keeper: StillKeeper, count: int = 1, **changes: Any) -> list[keeping.KeeperEvent]:
     """Take frames, one after the other, and what became of them."""
-    news: list[keeping.News] = []
+    events: list[keeping.KeeperEvent] = []
     for index in range(count):
         values = {"view": circle((67, 101))} | changes
         keeper.keep(frame(index=index), result(), values["view"], RUNNING, WHO, asked_by="pedal 1")
-        while len(news) <= index:
-            news += keeper.news()
+        while len(events) <= index:
+            events += keeper.pop_events()
             time.sleep(0.001)
-    return news
+    return events
 
 
 def test_stills_are_named_told_and_bounded_in_number(tmp_path: Path) -> None:
@@ -44,16 +44,16 @@ def test_stills_are_named_told_and_bounded_in_number(tmp_path: Path) -> None:
         reserve_bytes=0,
         date=lambda: datetime(2031, 5, 1, 12, tzinfo=timezone.utc),
     )
-    news = keep(keeper, 4)
+    events = keep(keeper, 4)
     keeper.close()
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert [one.kind for one in news] == ["still"] * 3 + ["still-refused"]
-    assert news[3].detail == "full: 3 stills, at most 3 are kept"
-    assert [one.frame for one in news] == [0, 1, 2, 3]
-    assert {path.name for path in folder.iterdir()} == {one.detail for one in news[:3]}
-    assert all(one.detail.startswith("still-20310501T120000Z-") and one.mask for one in news[:3])
+    assert [one.kind for one in events] == ["still"] * 3 + ["still-refused"]
+    assert events[3].detail == "full: 3 stills, at most 3 are kept"
+    assert [one.frame for one in events] == [0, 1, 2, 3]
+    assert {path.name for path in folder.iterdir()} == {one.detail for one in events[:3]}
+    assert all(one.detail.startswith("still-20310501T120000Z-") and one.mask for one in events[:3])
     inside = full(circle((67, 101))) > 0
-    for one in news[:3]:
+    for one in events[:3]:
         assert one.frame is not None
         image = read_still(folder / one.detail).image
         np.testing.assert_array_equal(image[inside], frame(index=one.frame).image[inside])
@@ -61,10 +61,10 @@ def test_stills_are_named_told_and_bounded_in_number(tmp_path: Path) -> None:
 
 def test_stills_are_bounded_in_size(tmp_path: Path) -> None:
     keeper = StillKeeper(tmp_path / "s", max_bytes=1, reserve_bytes=0)
-    news = keep(keeper, 2)
+    events = keep(keeper, 2)
     keeper.close()
-    assert [one.kind for one in news] == ["still", "still-refused"]
-    assert news[1].detail.startswith("full: 0 MB of stills")
+    assert [one.kind for one in events] == ["still", "still-refused"]
+    assert events[1].detail.startswith("full: 0 MB of stills")
 
 
 @pytest.mark.row(40, "stills on a tmpfs that is full: refused, told, nothing left half-written")
@@ -88,7 +88,7 @@ def test_a_full_disk_refuses_a_still_and_nothing_else(small_disk: Path) -> None:
 def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go = threading.Event(), threading.Event()
 
-    def slow(made: Still, path: Path) -> None:
+    def slow(still_made: Still, path: Path) -> None:
         begun.set()
         assert go.wait(10)
         raise OSError(errno.EIO, "Input/output error")
@@ -100,10 +100,12 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
             frame(index=index), result(), circle((67, 101)), RUNNING, WHO, asked_by="signal"
         )
         assert begun.wait(10)
-    assert [news.detail for news in keeper.news()] == ["busy: 4 stills wait for the disk"] * 2
+    assert [event.detail for event in keeper.pop_events()] == [
+        "busy: 4 stills wait for the disk"
+    ] * 2
     go.set()
     keeper.close(10)
-    assert [news.detail for news in keeper.news()] == ["the disk: Input/output error"] * 5
+    assert [event.detail for event in keeper.pop_events()] == ["the disk: Input/output error"] * 5
 
 
 def test_the_next_frame_does_not_reach_a_still_that_waits(
@@ -117,19 +119,19 @@ def test_the_next_frame_does_not_reach_a_still_that_waits(
 
     monkeypatch.setattr(keeping, "compose", late)
     keeper = StillKeeper(tmp_path / "s", reserve_bytes=0)
-    taken, found = frame(), result()
-    keeper.keep(taken, found, circle((67, 101)), RUNNING, WHO, asked_by="signal")
-    taken.image[:] = 0
-    assert found.scores is not None
-    found.scores[:] = 0
+    original, judged = frame(), result()
+    keeper.keep(original, judged, circle((67, 101)), RUNNING, WHO, asked_by="signal")
+    original.image[:] = 0
+    assert judged.scores is not None
+    judged.scores[:] = 0
     go.set()
     keeper.close(10)
-    (news,) = keeper.news()
-    back, made = read_still(tmp_path / "s" / news.detail), still()
+    (event,) = keeper.pop_events()
+    back, expected = read_still(tmp_path / "s" / event.detail), still()
     assert back.mask is not None
-    assert made.mask is not None
-    np.testing.assert_array_equal(back.mask, made.mask)
-    np.testing.assert_array_equal(back.image, made.image)
+    assert expected.mask is not None
+    np.testing.assert_array_equal(back.mask, expected.mask)
+    np.testing.assert_array_equal(back.image, expected.image)
 
 
 def test_without_a_view_there_is_no_still(tmp_path: Path) -> None:

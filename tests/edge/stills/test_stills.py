@@ -30,19 +30,19 @@ SIZES = [(64, 96), (67, 101), (241, 319)]
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_still_comes_back_from_the_disk_as_it_was(size: tuple[int, int], tmp_path: Path) -> None:
-    made = still(size)
-    write_still(made, tmp_path / "still")
+    original = still(size)
+    write_still(original, tmp_path / "still")
     back = read_still(tmp_path / "still")
-    assert replace_record(back.record, files={}) == made.record
+    assert replace_record(back.record, files={}) == original.record
     assert (back.record.state, back.record.frame, back.record.no_mask) == ("running", 7, None)
     assert back.record.part is None
     assert back.record.bundle == WHO
     assert back.mask is not None
-    assert made.mask is not None
+    assert original.mask is not None
     for one, other in (
-        (back.image, made.image),
-        (back.mask, made.mask),
-        (back.view.mask, made.view.mask),
+        (back.image, original.image),
+        (back.mask, original.mask),
+        (back.view.mask, original.view.mask),
     ):
         np.testing.assert_array_equal(one, other)
     inside = full(circle(size)) > 0
@@ -59,16 +59,16 @@ def test_a_still_comes_back_from_the_disk_as_it_was(size: tuple[int, int], tmp_p
 def test_the_mask_holds_what_was_shown_and_nothing_else(size: tuple[int, int]) -> None:
     both = result(size, (5, 5), (10, 10))
     view = View((0, 0, size[1], size[0]), np.full((1, 1), 255, np.uint8), size)
-    whole = shown_mask(both, view, WHO.threshold)
+    full_mask = shown_mask(both, view, WHO.threshold)
     reached = cv2.resize(both.scores.astype(np.float32), size[::-1]) >= 128  # type: ignore[union-attr]
-    np.testing.assert_array_equal(whole > 0, reached)
+    np.testing.assert_array_equal(full_mask > 0, reached)
     one = replace(both, regions=both.regions[:1])
-    shown = shown_mask(one, view, WHO.threshold) > 0
-    assert 0 < shown.sum() < reached.sum()
-    assert not (shown & ~reached).any()
-    assert cv2.connectedComponents(shown.astype(np.uint8))[0] == 2
+    mask = shown_mask(one, view, WHO.threshold) > 0
+    assert 0 < mask.sum() < reached.sum()
+    assert not (mask & ~reached).any()
+    assert cv2.connectedComponents(mask.astype(np.uint8))[0] == 2
     x, y, w, h = one.regions[0].box
-    assert shown[y + h // 2, x + w // 2]
+    assert mask[y + h // 2, x + w // 2]
     assert shown_mask(replace(both, regions=()), view, WHO.threshold).max() == 0
     assert shown_mask(both, circle(size), WHO.threshold)[full(circle(size)) == 0].max() == 0
 
@@ -77,20 +77,20 @@ def test_the_mask_holds_what_was_shown_and_nothing_else(size: tuple[int, int]) -
 @given(st.integers(17, 80), st.integers(17, 80), st.integers(0, 2**32 - 1))
 def test_every_region_is_in_the_mask(height: int, width: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 140, (16, 16)).astype(np.uint8)
-    found = regions(scores, (height, width), OperatingPoint(0.5, 0.0))
+    found_regions = regions(scores, (height, width), OperatingPoint(0.5, 0.0))
     view = whole_frame((height, width))
-    mask = shown_mask(Result(scores, found, 0.1, None), view, 0.5)
-    for region in found:
+    mask = shown_mask(Result(scores, found_regions, 0.1, None), view, 0.5)
+    for region in found_regions:
         x, y, w, h = region.box
         assert mask[max(y - 1, 0) : y + h + 1, max(x - 1, 0) : x + w + 1].any()
-    assert bool(found) == bool(mask.any())
+    assert bool(found_regions) == bool(mask.any())
 
 
 def test_what_is_stale_or_has_a_reason_has_no_mask() -> None:
-    taken = frame()
-    stale = refuse_stale(taken, result(), taken.captured_ns + 121_000_000, 120.0)
+    original = frame()
+    stale = refuse_stale(original, result(), original.captured_ns + 121_000_000, 120.0)
     assert stale.scores is not None, "the scores are there, and would fit"
-    for found, why in (
+    for judged, why in (
         (stale, "stale: 121 ms old"),
         (
             Result(None, (), 0.0, Reason(ReasonKind.FREEZE, "the same picture for 0.6 s")),
@@ -98,14 +98,14 @@ def test_what_is_stale_or_has_a_reason_has_no_mask() -> None:
         ),
         (Result(None, (), 0.0, None), "no inference ran"),
     ):
-        made = still(found=found)
-        assert (made.mask, made.scores, made.record.bundle) == (None, None, None)
-        assert made.record.no_mask == why
-        assert made.record.regions == []
+        empty = still(shown=judged)
+        assert (empty.mask, empty.scores, empty.record.bundle) == (None, None, None)
+        assert empty.record.no_mask == why
+        assert empty.record.regions == []
 
 
 def test_without_a_polyp_the_mask_is_there_and_empty(tmp_path: Path) -> None:
-    write_still(still(found=replace(result(), regions=(), mask_area=0.0)), tmp_path / "s")
+    write_still(still(shown=replace(result(), regions=(), mask_area=0.0)), tmp_path / "s")
     back = read_still(tmp_path / "s")
     assert back.record.no_mask is None
     assert back.mask is not None

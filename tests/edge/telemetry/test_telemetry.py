@@ -159,8 +159,8 @@ def test_no_rotation_loses_or_repeats_a_line(tmp_path: Path) -> None:
             path.rename(tmp_path / f"moved{moved}")
             moved += 1
     journal.close(10)
-    seen = [line["seq"] for one in tmp_path.iterdir() for line in events(one)]
-    assert sorted(seen) == list(range(1, 901))
+    numbers = [line["seq"] for one in tmp_path.iterdir() for line in events(one)]
+    assert sorted(numbers) == list(range(1, 901))
     assert (journal.dropped, journal.failed) == (0, 0)
     assert len(list(tmp_path.iterdir())) > 10
 
@@ -288,23 +288,23 @@ def test_the_metrics_of_a_run(tmp_path: Path) -> None:
         telemetry.frame(frame(7), Result(None, (), 0.0, Reason(ReasonKind.STALE, "143 ms old")))
         telemetry.counters({"source.corrupt": 2, "inference.restarts": 1})
         telemetry.gauges({"temperature_celsius": 61.5})
-    got = metrics(path)
-    assert got["edge_difom_frames_total",] == 5
-    assert got["edge_difom_frames_dropped_total",] == 3
-    assert got["edge_difom_frames_judged_total",] == 4
-    assert got["edge_difom_frames_with_mask_total",] == 4
-    assert math.isnan(got["edge_difom_regions",]), "of the last frame nobody knows"
-    assert {got["edge_difom_state", state.value] for state in State} == {0.0}, "it has ended"
-    assert got["edge_difom_up",] == 0
-    assert got["edge_difom_masks_withheld_total", "stale"] == 1
-    assert got["edge_difom_events_total", "corrupt", "source"] == 2
-    assert got["edge_difom_events_total", "restarts", "inference"] == 1
-    assert got["edge_difom_gauge", "temperature_celsius"] == 61.5
+    values = metrics(path)
+    assert values["edge_difom_frames_total",] == 5
+    assert values["edge_difom_frames_dropped_total",] == 3
+    assert values["edge_difom_frames_judged_total",] == 4
+    assert values["edge_difom_frames_with_mask_total",] == 4
+    assert math.isnan(values["edge_difom_regions",]), "of the last frame nobody knows"
+    assert {values["edge_difom_state", state.value] for state in State} == {0.0}, "it has ended"
+    assert values["edge_difom_up",] == 0
+    assert values["edge_difom_masks_withheld_total", "stale"] == 1
+    assert values["edge_difom_events_total", "corrupt", "source"] == 2
+    assert values["edge_difom_events_total", "restarts", "inference"] == 1
+    assert values["edge_difom_gauge", "temperature_celsius"] == 61.5
     ages = "edge_difom_frame_age_seconds"
     edges = ("0.001", "0.002", "0.033", "0.12", "+Inf")
-    assert [got[f"{ages}_bucket", limit] for limit in edges] == [0, 1, 2, 4, 5]
-    assert got[f"{ages}_count",] == 5
-    assert got["edge_difom_stage_seconds_count", "infer"] == 5
+    assert [values[f"{ages}_bucket", limit] for limit in edges] == [0, 1, 2, 4, 5]
+    assert values[f"{ages}_count",] == 5
+    assert values["edge_difom_stage_seconds_count", "infer"] == 5
 
 
 def test_the_metrics_say_what_they_are_of(tmp_path: Path) -> None:
@@ -350,10 +350,10 @@ def test_a_reader_sees_whole_files(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen = [metrics(path) for _ in range(60)]
+    snapshots = [metrics(path) for _ in range(60)]
     ended.set()
     writer.join()
-    assert all(one.keys() == seen[0].keys() for one in seen)
+    assert all(one.keys() == snapshots[0].keys() for one in snapshots)
     assert os.listdir(tmp_path) == ["m.prom"]  # noqa: PTH208 - the names are what matters
 
 
@@ -383,8 +383,8 @@ def test_nobody_who_reads_metrics_or_does_not_has_an_effect(
     with Telemetry(metrics=tmp_path / "m.prom") as telemetry:
         telemetry.frame(frame(0), Result(None, (), 0.0, None))
         assert telemetry._metrics is not None
-        held = telemetry._metrics
-    assert held.failed == 1
+        writer = telemetry._metrics
+    assert writer.failed == 1
     assert metrics(tmp_path / "m.prom")["edge_difom_frames_total",] == 1, "the one before stays"
 
 

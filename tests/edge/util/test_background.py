@@ -42,8 +42,8 @@ def test_a_full_queue_drops_and_counts(when_full: str, done: list[int], dropped:
     background = Background(gate, capacity=3, when_full=when_full, name="t")  # type: ignore[arg-type]
     background.put(0)
     assert gate.begun.wait(10)
-    taken = [background.put(item) for item in range(1, 7)]
-    assert taken == [True] * 3 + [False] * 3
+    accepted = [background.put(item) for item in range(1, 7)]
+    assert accepted == [True] * 3 + [False] * 3
     gate.open.set()
     assert background.close(10)
     assert (gate.done, background.dropped) == (done, dropped)
@@ -127,8 +127,8 @@ def test_files_are_rotated_by_size_and_their_number_is_bounded(tmp_path: Path) -
         file.append(b"%09d\n" % number)
     file.close()
     assert sorted(one.name for one in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
-    kept = [int(line) for name in ("log.2", "log.1", "log") for line in lines(tmp_path / name)]
-    assert kept == list(range(5, 20))
+    numbers = [int(line) for name in ("log.2", "log.1", "log") for line in lines(tmp_path / name)]
+    assert numbers == list(range(5, 20))
     assert all(one.stat().st_size <= 50 for one in tmp_path.iterdir())
 
 
@@ -211,14 +211,15 @@ def test_lines_are_whole_whatever_the_disk_takes(
 
 
 @pytest.mark.row(42, "a fake write and truncate raise EROFS after a part of a line")
-def test_a_half_that_cannot_be_taken_back_is_ended_before_the_next_line(
+def test_a_half_line_is_ended_before_the_next_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers: list[Callable[[int, bytes], int]] = [lambda handle, data: os.write(handle, data[:3])]
+    """A half that cannot be taken back is ended before the next line."""
+    writes: list[Callable[[int, bytes], int]] = [lambda handle, data: os.write(handle, data[:3])]
 
     def write(handle: int, data: bytes) -> int:
-        if answers:
-            return answers.pop()(handle, data)
+        if writes:
+            return writes.pop()(handle, data)
         if read_only:
             raise OSError(errno.EROFS, "Read-only file system")
         return os.write(handle, data)

@@ -8,7 +8,7 @@ from edge.util.plain_text import markdown, printable
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("\x1b[2Jgone", r"\x1b[2Jgone"),
         ("title\x07", r"title\x07"),
@@ -18,8 +18,8 @@ from edge.util.plain_text import markdown, printable
         ("two\nlines\tand a tab, Größe", "two\nlines\tand a tab, Größe"),
     ],
 )
-def test_controls_are_visible(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_controls_are_visible(text: str, expected: str) -> None:
+    assert printable(text) == expected
 
 
 def test_markup_is_text() -> None:

@@ -209,10 +209,10 @@ def test_a_plugin_of_each_kind_is_used(installed: Path) -> None:
 
     with ExitStack() as stack:
         opening, image = Opening(stack), np.zeros((8, 9, 3), np.uint8)
-        (found,) = build_detector("corner:6", opening).detect(image, np.zeros((8, 9), bool))
-        assert found.box == (0, 0, 6, 6)
-        drawn = build_delineator("everything", opening)
-        assert drawn.delineate(image, [found], np.zeros((8, 9), bool))[0].all()
+        (proposal,) = build_detector("corner:6", opening).detect(image, np.zeros((8, 9), bool))
+        assert proposal.box == (0, 0, 6, 6)
+        delineator = build_delineator("everything", opening)
+        assert delineator.delineate(image, [proposal], np.zeros((8, 9), bool))[0].all()
         with pytest.raises(UsageError, match="unknown option"):
             build_detector("corner?side=2", opening)
 
@@ -247,14 +247,14 @@ def test_a_plugin_may_refuse_its_arguments(installed: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_plugins(installed: Path) -> None:
-    asked: list[tuple[Callable[[], object], str]] = [
+    cases: list[tuple[Callable[[], object], str]] = [
         (lambda: open_source("grai:x"), "gray:..."),
         (lambda: open_sinks(["gray"]), "numbers"),
         (lambda: split_name("hal"), "half"),
         (lambda: build_student("tin"), "tiny"),
         (lambda: build_teacher("median"), "mean"),
     ]
-    for call, listed in asked:
+    for call, listed in cases:
         with pytest.raises(UsageError) as caught:
             call()
         assert listed in caught.value.expected

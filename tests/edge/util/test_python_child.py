@@ -26,11 +26,11 @@ def test_a_child_runs_its_parent_s_module() -> None:
 
 
 def test_no_other_place_starts_this_interpreter() -> None:
-    found = [
+    places = [
         str(path.relative_to(ROOT))
         for folder in ("edge", "edge_difom", "firmware_bridge", "distill", "quantize")
         for path in sorted((ROOT / folder).rglob("*.py"))
         if re.search(r"sys\.executable", path.read_text())
     ]
     # The unit's file names the interpreter, and itself asks for isolation.
-    assert found == [HOME, "edge_difom/cli/device_provision.py"]
+    assert places == [HOME, "edge_difom/cli/device_provision.py"]

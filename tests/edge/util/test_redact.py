@@ -12,7 +12,7 @@ SECRET = "hunter2/with@slash:es"
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("rtsp://user:hunter2@host:554/live?a=1", "rtsp://host:554/live?a=1"),
         (f"rtsp://user:{SECRET}@host/live", "rtsp://host/live"),
@@ -43,8 +43,8 @@ SECRET = "hunter2/with@slash:es"
         ("", ""),
     ],
 )
-def test_credentials_are_removed(text: str, shown: str) -> None:
-    assert redact(text) == shown
+def test_credentials_are_removed(text: str, expected: str) -> None:
+    assert redact(text) == expected
 
 
 @given(

@@ -311,7 +311,7 @@ def test_power_fail_is_told_until_it_is_acknowledged(cart: Cart) -> None:
     assert not cart.controller.coil
     cart.run(200)
     numbers = []
-    for payload in Deframer().feed(cart.controller.take()):
+    for payload in Deframer().feed(cart.controller.read_output()):
         envelope = m.decode(payload)
         if isinstance(envelope.msg, m.PowerFail):
             assert envelope.msg.holdup_ms == 3000
@@ -330,9 +330,11 @@ def test_power_fail_is_told_until_it_is_acknowledged(cart: Cart) -> None:
 
 def events(cart: Cart, milliseconds: int = 1) -> list[tuple[int, m.InputEvent]]:
     cart.run(milliseconds)
-    found = [m.decode(payload) for payload in Deframer().feed(cart.controller.take())]
+    envelopes = [m.decode(payload) for payload in Deframer().feed(cart.controller.read_output())]
     return [
-        (envelope.seq, envelope.msg) for envelope in found if isinstance(envelope.msg, m.InputEvent)
+        (envelope.seq, envelope.msg)
+        for envelope in envelopes
+        if isinstance(envelope.msg, m.InputEvent)
     ]
 
 
@@ -351,15 +353,15 @@ def test_pedal_events_come_in_order_until_each_is_acknowledged(cart: Cart) -> No
     cart.controller.inputs.pedals = 2
     cart.run(30)
     cart.controller.inputs.pedals = 0
-    seen = events(cart, 270)
-    assert {event.event_id for _, event in seen} == {0}
-    assert len(seen) == 6
-    assert len({sequence for sequence, _ in seen}) == 1
-    cart.say(m.Ack(seen[0][0], 0))
-    seen = events(cart, 5)
-    assert [(event.event_id, event.source, event.edge) for _, event in seen] == [(1, 1, 0)]
-    cart.say(m.Ack(seen[0][0] + 1, 0))  # of nothing
-    cart.say(m.Ack(seen[0][0], 0))
+    events_read = events(cart, 270)
+    assert {event.event_id for _, event in events_read} == {0}
+    assert len(events_read) == 6
+    assert len({sequence for sequence, _ in events_read}) == 1
+    cart.say(m.Ack(events_read[0][0], 0))
+    events_read = events(cart, 5)
+    assert [(event.event_id, event.source, event.edge) for _, event in events_read] == [(1, 1, 0)]
+    cart.say(m.Ack(events_read[0][0] + 1, 0))  # of nothing
+    cart.say(m.Ack(events_read[0][0], 0))
     assert not events(cart, 200)
 
 
@@ -368,11 +370,11 @@ def test_no_two_messages_have_one_number(cart: Cart) -> None:
     cart.controller.inputs.supply_mv = 8000
     cart.run(400, beating=True)
     kinds: dict[int, set[str]] = {}
-    for payload in Deframer().feed(cart.controller.take()):
+    for payload in Deframer().feed(cart.controller.read_output()):
         envelope = m.decode(payload)
         kinds.setdefault(envelope.seq, set()).add(type(envelope.msg).__name__)
     assert {"InputEvent", "PowerFail", "ControllerStatus"} <= set.union(*kinds.values())
-    assert all(len(named) == 1 for named in kinds.values())
+    assert all(len(messages) == 1 for messages in kinds.values())
 
 
 def test_a_full_queue_keeps_the_newest_and_says_so(cart: Cart) -> None:
@@ -383,9 +385,9 @@ def test_a_full_queue_keeps_the_newest_and_says_so(cart: Cart) -> None:
     assert not cart.controller.faults & ~(EVENTS | HEARTBEAT)
     cart.heard()
     ids = []
-    while found := events(cart, 51):
-        ids.append(found[0][1].event_id)
-        cart.say(m.Ack(found[0][0], 0))
+    while events_read := events(cart, 51):
+        ids.append(events_read[0][1].event_id)
+        cart.say(m.Ack(events_read[0][0], 0))
     assert ids == list(range(3, 19))
 
 
@@ -415,13 +417,13 @@ def test_a_press_before_the_greeting_is_no_event() -> None:
 
 def test_the_lamp(cart: Cart) -> None:
     def colors(milliseconds: int = 1000) -> set[int]:
-        seen = set()
+        colors_seen = set()
         for i in range(milliseconds):
             if i % 100 == 0 and beating:
                 cart.say(cart.heartbeat())
             cart.run(1)
-            seen.add(cart.controller.lamp)
-        return seen
+            colors_seen.add(cart.controller.lamp)
+        return colors_seen
 
     beating = False
     assert colors() == {m.AMBER, m.OFF}, "waiting for the host"
@@ -488,4 +490,4 @@ def test_overlay_only_ever_with_everything_in_order(steps: list[tuple[str, int]]
             assert not cart.controller.coil or legal_overlay(history, cart.now_ms)
             cart.controller.advance(cart.now_ms + 1)
             assert not cart.controller.coil or cart.controller.inputs.temperature_cc < 8500
-        cart.controller.take()
+        cart.controller.read_output()

@@ -38,7 +38,7 @@ class Host:
 
     def wait(self, milliseconds: int) -> bytes:
         self.controller.advance(self.controller.now_ms + milliseconds)
-        return self.controller.take()
+        return self.controller.read_output()
 
 
 @pytest.mark.row(27, "a flipped bit in 30 % of 20,000 frames; host build")
@@ -79,6 +79,6 @@ def test_a_flood_of_garbage_is_over_with_the_next_frame(seed: int) -> None:
         assert not host.controller.coil
     host.say(host.heartbeat(), m.SetRoute(1, 120))
     assert host.controller.coil
-    answers = [m.decode(payload).msg for payload in Deframer().feed(host.wait(1))]
-    done = [answer.code for answer in answers if isinstance(answer, m.Ack)]
+    messages = [m.decode(payload).msg for payload in Deframer().feed(host.wait(1))]
+    done = [message.code for message in messages if isinstance(message, m.Ack)]
     assert done[-2:] == [m.DONE, m.DONE]

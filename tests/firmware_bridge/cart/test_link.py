@@ -54,9 +54,9 @@ class Cable:
                 beat = s.Beat(self.status, 21.7, self.mask, self.now_ms)
             self.controller.receive(self.to_controller(self.session.poll(beat, self.now_ms)))
             self.controller.advance(self.now_ms)
-            if data := self.to_host(self.controller.take()):
+            if data := self.to_host(self.controller.read_output()):
                 self.session.receive(data, self.now_ms)
-            self.reported += self.session.take_reported()
+            self.reported += self.session.pop_reports()
         return self.reported[before:]
 
     def until(self, condition: Callable[[], bool], limit_ms: int) -> int:
@@ -140,14 +140,14 @@ def test_a_frame_loop_that_stands_still_opens_the_relay(cable: Cable) -> None:
 @pytest.mark.row(33, "what a dead host sent lies in a buffer and arrives later; host build")
 @pytest.mark.parametrize("held_ms", [120, 200, 449, 700, 60_000])
 def test_bytes_of_a_dead_host_show_nothing(cable: Cable, held_ms: int) -> None:
-    held = Held()
-    cable.to_controller = held
+    line = Held()
+    cable.to_controller = line
     cable.run(100)  # what the host sends before it dies
     died_ms, cable.beating = cable.now_ms, False
     cable.session.disconnect("the host is dead")
     cable.run(held_ms)
     assert not cable.controller.coil
-    for piece in held:
+    for piece in line:
         cable.controller.receive(piece)
         assert not cable.controller.coil
     cable.controller.advance(cable.now_ms)
@@ -157,13 +157,13 @@ def test_bytes_of_a_dead_host_show_nothing(cable: Cable, held_ms: int) -> None:
 @pytest.mark.row(33, "the buffer also holds a hello of the dead host; host build")
 @pytest.mark.parametrize("held_ms", [200, 700])
 def test_a_late_hello_makes_late_heartbeats_no_younger(cable: Cable, held_ms: int) -> None:
-    held = Held()
-    cable.to_controller = held
+    line = Held()
+    cable.to_controller = line
     cable.run(50)
     hello = frame(m.encode(m.Envelope(m.PROTOCOL, 0, m.Hello(role=0, proto=m.PROTOCOL, fw="dead"))))
     cable.beating = False
     cable.run(held_ms)
-    for piece in [hello, *held]:
+    for piece in [hello, *line]:
         cable.controller.receive(piece)
         assert not cable.controller.coil
 
@@ -188,10 +188,10 @@ def test_on_a_slow_line_an_overlay_ends_as_early(cable: Cable, delay_ms: int) ->
 
 
 def test_a_line_that_was_held_up_comes_back_by_itself(cable: Cable) -> None:
-    held = Held()
-    cable.to_controller = held
+    line = Held()
+    cable.to_controller = line
     cable.run(300)
-    for piece in held:
+    for piece in line:
         cable.controller.receive(piece)
     cable.to_controller = lambda data: data
     cable.run(40)
@@ -207,7 +207,7 @@ def test_an_old_heartbeat_is_not_sent() -> None:
     controller = Controller()
     controller.start(1, now_ms=0)
     controller.receive(session.poll(None, 0))
-    session.receive(controller.take(), 0)
+    session.receive(controller.read_output(), 0)
     assert session.up
     assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 100 + BEAT_MAX_AGE_MS) == b""
     assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 99 + BEAT_MAX_AGE_MS)
@@ -345,7 +345,7 @@ def test_a_controller_of_another_version(cable: Cable) -> None:
 def test_a_reset_controller_is_greeted_again(cable: Cable, greeting_lost: bool) -> None:
     cable.controller.start(0x52, cause=3)
     if greeting_lost:
-        cable.controller.take()
+        cable.controller.read_output()
     assert not cable.controller.coil
     assert cable.until(lambda: not cable.session.up, 50)
     cable.until(lambda: cable.session.up and cable.controller.contact, 100)

@@ -126,15 +126,15 @@ class Answering:
         except BlockingIOError:
             data = b""
         self.controller.receive(data)
-        if out := self.controller.take():
+        if out := self.controller.read_output():
             self.end.send(out)
 
 
 @pytest.fixture
 def sockets() -> Iterator[Sockets]:
-    made = Sockets()
-    yield made
-    for end in made.ends:
+    pair = Sockets()
+    yield pair
+    for end in pair.ends:
         end.close()
 
 

@@ -148,12 +148,12 @@ def test_frames_come_out_as_they_went_in_whatever_the_pieces(
 ) -> None:
     stream = b"".join(map(frame, payloads))
     deframer, at = Deframer(), 0
-    found: list[bytes] = []
+    payloads_read: list[bytes] = []
     while at < len(stream):
         size = generator.randint(1, 40)
-        found += deframer.feed(stream[at : at + size])
+        payloads_read += deframer.feed(stream[at : at + size])
         at += size
-    assert found == payloads
+    assert payloads_read == payloads
     assert deframer.drops == 0
     assert reframe(stream) == (stream or None)
 
@@ -161,12 +161,12 @@ def test_frames_come_out_as_they_went_in_whatever_the_pieces(
 @given(st.binary(max_size=400), st.binary(min_size=1, max_size=PAYLOAD_MAX))
 @pytest.mark.row(28, "arbitrary bytes before a frame, parsers of both sides")
 def test_garbage_costs_no_frame_but_itself(garbage: bytes, payload: bytes) -> None:
-    found = list(Deframer().feed(garbage + frame(payload)))
-    assert found[-1:] == [payload]
+    payloads_read = list(Deframer().feed(garbage + frame(payload)))
+    assert payloads_read[-1:] == [payload]
     again = reframe(garbage + frame(payload))
     assert again is not None
     assert again.endswith(frame(payload))
-    assert again == b"".join(map(frame, found))
+    assert again == b"".join(map(frame, payloads_read))
 
 
 @given(st.binary(min_size=1, max_size=PAYLOAD_MAX), st.integers(0, 600), st.integers(1, 255))
@@ -192,8 +192,8 @@ def test_the_committed_codec_is_what_the_generator_writes(tmp_path: Path) -> Non
     subprocess.run(
         ["sh", str(ROOT / "tools" / "make-codec.sh"), str(tmp_path)], check=True, env=environment
     )
-    made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == sorted(path.name for path in CODEC.iterdir())
-    _, different, unreadable = filecmp.cmpfiles(tmp_path, CODEC, made, shallow=False)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted(path.name for path in CODEC.iterdir())
+    _, different, unreadable = filecmp.cmpfiles(tmp_path, CODEC, names, shallow=False)
     assert not different
     assert not unreadable

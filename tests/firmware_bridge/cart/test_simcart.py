@@ -36,7 +36,7 @@ def play(*faults: str, milliseconds: int) -> tuple[list[tuple[int, str]], list[b
         beat = Beat(RUNNING, 20.0, True, now_ms) if now_ms % 16 == 0 else None
         if sent := session.poll(beat, now_ms):
             cart.receive(sent)
-        reported += [(now_ms, event.detail) for event in session.take_reported()]
+        reported += [(now_ms, event.detail) for event in session.pop_reports()]
         relay.append(cart.controller.contact)
     return reported, relay
 
@@ -162,13 +162,13 @@ def test_the_command_prints_its_device_and_takes_faults(tmp_path: Path) -> None:
 
 
 def test_the_command_explains_itself() -> None:
-    shown = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "firmware_bridge.cart.simcart", "--help"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert "press pedal N (1 to 4) for 80 ms" in shown
+    assert "press pedal N (1 to 4) for 80 ms" in done
     refused = subprocess.run(
         [sys.executable, "-m", "firmware_bridge.cart.simcart", "--pty", "--at", "1=fly"],
         capture_output=True,
@@ -184,16 +184,16 @@ def test_compiled_once_also_where_several_begin_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGE_DIFOM_CACHE", str(tmp_path / "cache"))
-    made: list[Path] = []
-    threads = [threading.Thread(target=lambda: made.append(build.library())) for _ in range(2)]
+    paths: list[Path] = []
+    threads = [threading.Thread(target=lambda: paths.append(build.library())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 2
-    assert list((tmp_path / "cache").iterdir()) == [made[0]]
+    assert len(paths) == 2
+    assert list((tmp_path / "cache").iterdir()) == [paths[0]]
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert build.library() == made[0]
+    assert build.library() == paths[0]
 
 
 def test_without_a_compiler_the_error_says_so(

@@ -74,7 +74,7 @@ def test_a_signature_is_of_one_key_and_covers_everything(tmp_path: Path) -> None
     )
     for change in ({"device": "x"}, {"at": "x"}, {"public_key": other}, {"signature": "AA=="}):
         changed = msgspec.structs.replace(point, **change)
-        assert any("not signed" in told for told in checkpoint.problems(log, changed))
+        assert any("not signed" in problem for problem in checkpoint.problems(log, changed))
     with pytest.raises(UsageError, match="public key"):
         checkpoint.problems(log, point, "AAAA")
 
@@ -103,8 +103,8 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     public = capsys.readouterr().out.split("public key: ")[1].split()[0]
     assert status("device", "audit", "keygen", key) == 2
     for version in (3, 4):
-        made = status("device", "audit", "export", "--state", state, "--key", key, "--out", out)
-        assert made == 0
+        code = status("device", "audit", "export", "--state", state, "--key", key, "--out", out)
+        assert code == 0
         log.append("installed", version=version)
     checked = ["device", "audit", "verify", out, "--state", state, "--public-key", public]
     assert status(*checked) == 0

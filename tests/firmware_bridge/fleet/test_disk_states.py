@@ -22,8 +22,8 @@ SCRIPT = ROOT / "tests/support/disk_states.py"
 def replay(publisher: Any, folder: Path, operation: str, flush: str = "flush") -> dict[str, Any]:
     """Prepare a device with two bundles, and replay an operation on it."""
     device, scratch = folder / "device", folder / "scratch"
-    for made in (device, scratch):
-        made.mkdir()
+    for place in (device, scratch):
+        place.mkdir()
     trust_store.save(device, first_trust(publisher.root.read_bytes()))
     publisher.publish(b"first")
     bring(publisher.repository, device)

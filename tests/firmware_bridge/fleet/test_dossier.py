@@ -52,8 +52,8 @@ def evaluation(bundle: Bundle, path: Path, **changes: Any) -> Path:
         for hospital, dice in (("north", 0.9), ("south", 0.4))
         for number in range(3)
     ]
-    held = {"header": bundle_header(bundle, engine="openvino", data="images"), **changes}
-    write_json(path, msgspec.structs.replace(summarize(rows), **held))
+    fields = {"header": bundle_header(bundle, engine="openvino", data="images"), **changes}
+    write_json(path, msgspec.structs.replace(summarize(rows), **fields))
     return path
 
 
@@ -199,23 +199,23 @@ def test_a_record_of_another_bundle_is_refused_by_name(
     kind: str, bundle: Bundle, publisher: Any, latency: Path, tmp_path: Path
 ) -> None:
     other = "0" * 64
-    given: dict[str, Any] = {}
+    records: dict[str, Any] = {}
     if kind == "evaluation":
         header = msgspec.structs.replace(bundle_header(bundle, engine="tflite"), digest=other)
-        given["evaluations"] = [evaluation(bundle, tmp_path / "theirs.json", header=header)]
+        records["evaluations"] = [evaluation(bundle, tmp_path / "theirs.json", header=header)]
     elif kind == "no header":
-        given["evaluations"] = [evaluation(bundle, tmp_path / "theirs.json", header=None)]
+        records["evaluations"] = [evaluation(bundle, tmp_path / "theirs.json", header=None)]
     elif kind == "latency":
         path = latency / "report.json"
         path.write_bytes(path.read_bytes().replace(bundle.digest.encode(), other.encode()))
-        given["latencies"] = [latency.rename(tmp_path / "theirs.json")]
+        records["latencies"] = [latency.rename(tmp_path / "theirs.json")]
     elif kind == "verification":
-        given["verification"] = verification(bundle, tmp_path / "theirs.json", digest=other)
+        records["verification"] = verification(bundle, tmp_path / "theirs.json", digest=other)
     else:
-        given["bill"] = lambda: bill(bundle, other)
+        records["bill"] = lambda: bill(bundle, other)
     name = "the bill of materials" if kind == "bill" else "theirs.json"
     with pytest.raises(DataError, match=f"{name} is not of this bundle") as caught:
-        make_dossier(bundle, tmp_path / "D.zip", publisher.keys, publisher.now, **given)
+        make_dossier(bundle, tmp_path / "D.zip", publisher.keys, publisher.now, **records)
     assert caught.value.got == ("a record that names no bundle" if kind == "no header" else other)
     assert not (tmp_path / "D.zip").exists()
 
@@ -257,11 +257,11 @@ def test_hostile_texts_are_shown_and_never_followed(
 
 
 def test_an_untouched_archive_is_intact(archive: Path, publisher: Any, bundle: Bundle) -> None:
-    found = check_dossier(archive, publisher.root, digest=bundle.digest)
-    assert found.ok
-    assert set(found.files.values()) == {"ok"}
-    assert {HTML, PDF, "bundle/manifest.json", "trust/1.root.json"} <= found.files.keys()
-    refuse_problems(archive, found)
+    checked = check_dossier(archive, publisher.root, digest=bundle.digest)
+    assert checked.ok
+    assert set(checked.files.values()) == {"ok"}
+    assert {HTML, PDF, "bundle/manifest.json", "trust/1.root.json"} <= checked.files.keys()
+    refuse_problems(archive, checked)
 
 
 def test_an_unpacked_archive_is_checked_too(archive: Path, publisher: Any, tmp_path: Path) -> None:
@@ -282,18 +282,18 @@ def test_a_wrong_file_is_named(name: str, state: str, archive: Path, publisher: 
             contents[name] += b"!"
 
     rewrite(archive, change)
-    found = check_dossier(archive, publisher.root)
-    assert {key: value for key, value in found.files.items() if value != "ok"} == {name: state}
+    checked = check_dossier(archive, publisher.root)
+    assert {key: value for key, value in checked.files.items() if value != "ok"} == {name: state}
     with pytest.raises(BundleError, match="not as it was signed") as caught:
-        refuse_problems(archive, found)
+        refuse_problems(archive, checked)
     assert caught.value.got == f"{name} ({state})"
 
 
 def test_a_file_that_nobody_signed_is_named(archive: Path, publisher: Any) -> None:
     rewrite(archive, lambda contents: contents.update({"records/extra.json": b"{}"}))
-    found = check_dossier(archive, publisher.root)
-    assert not found.ok
-    assert found.files["records/extra.json"] == "unlisted"
+    checked = check_dossier(archive, publisher.root)
+    assert not checked.ok
+    assert checked.files["records/extra.json"] == "unlisted"
 
 
 def test_a_list_changed_after_signing_is_refused(archive: Path, publisher: Any) -> None:
@@ -408,8 +408,17 @@ def test_the_commands_make_and_check_an_archive(
     listed.write_bytes(bill(bundle))
     out, keys = tmp_path / "D.zip", str(publisher.keys)
     verb = ["bundle", "dossier"]
-    given = ["--evaluate", str(record), "--sbom", str(listed), "--keys", keys, "--out", str(out)]
-    assert call([*verb, str(bundle.path), *given, "--no-pdf"]) == 0
+    arguments = [
+        "--evaluate",
+        str(record),
+        "--sbom",
+        str(listed),
+        "--keys",
+        keys,
+        "--out",
+        str(out),
+    ]
+    assert call([*verb, str(bundle.path), *arguments, "--no-pdf"]) == 0
     assert "missing: a latency measurement" in capsys.readouterr().out
     check = [*verb, "--check", str(out), "--root", str(publisher.root)]
     assert call(check) == 0

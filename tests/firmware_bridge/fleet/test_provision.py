@@ -28,8 +28,8 @@ NOBODY = 65534
 
 
 def provision(root: Path, *options: str) -> Any:
-    given = ["device", "provision", "--root", str(root), "--python", PYTHON, *options]
-    return CliRunner().invoke(group, given, catch_exceptions=True)
+    arguments = ["device", "provision", "--root", str(root), "--python", PYTHON, *options]
+    return CliRunner().invoke(group, arguments, catch_exceptions=True)
 
 
 def files_of(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -64,16 +64,16 @@ def test_files_are_written_once_and_the_next_commands_are_told(tmp_path: Path) -
 
 def test_a_changed_file_is_kept_until_it_is_forced(tmp_path: Path) -> None:
     provision(tmp_path)
-    ours = (tmp_path / UNIT).read_text()
+    text = (tmp_path / UNIT).read_text()
     (tmp_path / UNIT).write_text("[Service]\n")
     (tmp_path / "etc/edge-difom/runtime.env").write_text("CART=\n")
-    kept = provision(tmp_path)
-    assert kept.exit_code == 0
-    assert "is kept; --force overwrites it" in kept.output
+    result = provision(tmp_path)
+    assert result.exit_code == 0
+    assert "is kept; --force overwrites it" in result.output
     assert (tmp_path / UNIT).read_text() == "[Service]\n"
     assert (tmp_path / "etc/edge-difom/runtime.env").read_text() == "CART=\n"
     assert "replaced" in provision(tmp_path, "--force").output
-    assert (tmp_path / UNIT).read_text() == ours
+    assert (tmp_path / UNIT).read_text() == text
 
 
 def test_a_file_that_was_there_before_is_kept(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_without_the_right_nothing_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"python": "/home/me/venv/bin/python"}, "could not see"),
         ({"python": "/root/venv/bin/python"}, "could not see"),
@@ -141,8 +141,8 @@ def test_without_the_right_nothing_is_written(tmp_path: Path) -> None:
         ({"python": PYTHON, "camera": "a\nb"}, "ID_PATH"),
     ],
 )
-def test_what_cannot_be_filled_in_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_what_cannot_be_filled_in_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Settings(**options)
 
 
@@ -211,7 +211,7 @@ def test_the_script_installs_and_provisions_and_may_run_again(
 
 
 @pytest.mark.parametrize(
-    ("wheels", "env", "code", "said"),
+    ("wheels", "env", "code", "message"),
     [
         (None, {}, 2, "usage"),
         ("missing", {}, 2, "no folder"),
@@ -225,7 +225,7 @@ def test_the_script_checks_before_it_writes(
     wheels: str | None,
     env: dict[str, str],
     code: int,
-    said: str,
+    message: str,
     install: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
 ) -> None:
@@ -234,5 +234,5 @@ def test_the_script_checks_before_it_writes(
     (tmp_path / "wheels/edge_difom-1-py3-none-any.whl").touch()
     done = install(*([tmp_path / wheels] if wheels else []), **env)
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "home").exists()

@@ -71,16 +71,16 @@ def site(tmp_path: Path) -> Path:
 def test_what_is_needed_is_followed(site: Path) -> None:
     plain = needed([], path=[str(site)])
     assert [package.name for package in plain] == ["edge-difom", "numerics"]
-    found = {package.name: package for package in needed(["engine"], path=[str(site)])}
-    assert list(found) == ["edge-difom", "fast-engine", "numerics", "quickener"]
-    assert found["fast-engine"].requires == ["numerics", "quickener"]
-    assert [package.license for package in found.values()] == [
+    packages = {package.name: package for package in needed(["engine"], path=[str(site)])}
+    assert list(packages) == ["edge-difom", "fast-engine", "numerics", "quickener"]
+    assert packages["fast-engine"].requires == ["numerics", "quickener"]
+    assert [package.license for package in packages.values()] == [
         "Apache-2.0",
         "License of our own",
         "BSD License",
         "unknown",
     ]
-    assert found["numerics"].supplier == "N. Umerics"
+    assert packages["numerics"].supplier == "N. Umerics"
 
 
 def test_what_is_not_there_is_told(site: Path) -> None:
@@ -203,7 +203,7 @@ def test_the_command_writes_bill_and_table_and_compares(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, soup = tmp_path / "sbom.json", tmp_path / "soup.md"
-    given = ["bundle", "sbom", str(tiny_bundle), "--out", str(out), "--soup", str(soup)]
+    arguments = ["bundle", "sbom", str(tiny_bundle), "--out", str(out), "--soup", str(soup)]
     advisories = tmp_path / "advisories.json"
     advisory = {
         "id": "CVE-1",
@@ -211,14 +211,14 @@ def test_the_command_writes_bill_and_table_and_compares(
     }
     advisory["affected"][0]["ranges"] = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]  # type: ignore[index]
     advisories.write_text(json.dumps(advisory))
-    assert status(*given) == 0, capsys.readouterr().err
+    assert status(*arguments) == 0, capsys.readouterr().err
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(out.read_text()) is None
     names = {part["name"] for part in json.loads(out.read_text())["components"]}
     assert {"openvino", "numpy", "click", "engines/tflite/model.tflite"} <= names
     assert {"python", "zcbor", "edge-difom-controller"} <= names
     assert "torch" not in names
     assert "| openvino |" in soup.read_text()
-    assert status(*given) == 2
+    assert status(*arguments) == 2
     assert status("bundle", "sbom", str(tiny_bundle)) == 2
     check = ["bundle", "sbom", str(tiny_bundle), "--no-system", "--check", str(advisories)]
     capsys.readouterr()

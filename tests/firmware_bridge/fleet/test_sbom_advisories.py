@@ -52,8 +52,8 @@ def ranged(ecosystem: str, name: str, *events: dict[str, str]) -> dict[str, Any]
 
 def from_commits(*versions: str) -> dict[str, Any]:
     repository = "https://github.com/openssl/openssl.git"
-    given = {"type": "GIT", "repo": repository, "events": [{"introduced": "0"}]}
-    return record(ranges=[given], versions=list(versions))
+    git_range = {"type": "GIT", "repo": repository, "events": [{"introduced": "0"}]}
+    return record(ranges=[git_range], versions=list(versions))
 
 
 def outcomes(folder: Path, *records: dict[str, Any], vex: Path | None = None) -> list[Any]:
@@ -193,8 +193,8 @@ def write_vex(folder: Path, *statements: dict[str, Any]) -> Path:
 
 
 def stated(status: str, product: Any, name: str = "CVE-1", **more: str) -> dict[str, Any]:
-    whole = product if isinstance(product, dict) else {"@id": product}
-    return {"vulnerability": {"name": name}, "status": status, "products": [whole], **more}
+    entry = product if isinstance(product, dict) else {"@id": product}
+    return {"vulnerability": {"name": name}, "status": status, "products": [entry], **more}
 
 
 NOT = {"justification": "vulnerable_code_not_in_execute_path"}
@@ -211,8 +211,8 @@ def test_a_vex_statement_counts_for_its_product_alone(tmp_path: Path) -> None:
     }.items():
         vex = write_vex(tmp_path, stated("not_affected", product, **NOT))
         assert outcomes(tmp_path, advisory, vex=vex) == [("openssl", outcome)], product
-    whole = {"@id": "pkg:pypi/edge-difom", "subcomponents": [{"@id": "pkg:generic/openssl"}]}
-    vex = write_vex(tmp_path, stated("not_affected", whole, **NOT))
+    entry = {"@id": "pkg:pypi/edge-difom", "subcomponents": [{"@id": "pkg:generic/openssl"}]}
+    vex = write_vex(tmp_path, stated("not_affected", entry, **NOT))
     assert outcomes(tmp_path, advisory, vex=vex) == [("openssl", "cleared")]
     other = write_vex(tmp_path, stated("not_affected", "pkg:generic/openssl", "CVE-2", **NOT))
     assert outcomes(tmp_path, advisory, vex=other) == [("openssl", "affected")]

@@ -12,7 +12,7 @@ from edge.errors import DataError
 from firmware_bridge.fleet.sbom.binaries import scan
 from firmware_bridge.fleet.sbom.packages import needed
 from firmware_bridge.fleet.sbom.parts import UNKNOWN
-from firmware_bridge.fleet.sbom.products import PRODUCTS, told
+from firmware_bridge.fleet.sbom.products import PRODUCTS, read_version
 from firmware_bridge.fleet.sbom.support import Rule, read_rules, support_of
 from firmware_bridge.fleet.sbom.system import firmware_parts, read_dpkg, system_parts
 
@@ -90,11 +90,11 @@ def test_every_compiled_file_has_its_hash(site: Path) -> None:
 @pytest.mark.parametrize("product", [each for each in PRODUCTS if each.mark], ids=lambda p: p.name)
 def test_a_product_is_known_by_its_words(product: object) -> None:
     assert product in PRODUCTS
-    known = next(each for each in PRODUCTS if each is product)
-    data, version = WORDS[known.name]
-    assert told(known, b"before " + data + b" after") == version
-    assert told(known, b"nothing of it") == ""
-    assert told(known, known.mark) == ""
+    product_found = next(each for each in PRODUCTS if each is product)
+    data, version = WORDS[product_found.name]
+    assert read_version(product_found, b"before " + data + b" after") == version
+    assert read_version(product_found, b"nothing of it") == ""
+    assert read_version(product_found, product_found.mark) == ""
 
 
 def test_the_package_has_the_hash_of_its_record(site: Path) -> None:

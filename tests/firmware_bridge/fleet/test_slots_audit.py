@@ -24,10 +24,10 @@ def log_in(folder: Path, **options: int) -> AuditLog:
 
 @pytest.fixture
 def log(tmp_path: Path) -> AuditLog:
-    made = log_in(tmp_path)
+    audit = log_in(tmp_path)
     for version in range(1, 6):
-        made.append("installed", version=version, slot="a")
-    return made
+        audit.append("installed", version=version, slot="a")
+    return audit
 
 
 def test_an_untouched_log_holds(log: AuditLog) -> None:
@@ -44,14 +44,14 @@ def test_an_untouched_log_holds(log: AuditLog) -> None:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_is_found(log: AuditLog, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / LOG
-    whole = path.read_bytes()
-    place = data.draw(st.integers(0, len(whole) - 1))
-    other = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    other = bytes([content[place] ^ data.draw(st.integers(1, 255))])
     try:
-        path.write_bytes(whole[:place] + other + whole[place + 1 :])
+        path.write_bytes(content[:place] + other + content[place + 1 :])
         assert not log.verify().ok
     finally:
-        path.write_bytes(whole)
+        path.write_bytes(content)
     assert log.verify().ok
 
 
@@ -62,8 +62,8 @@ def test_a_line_cut_off_left_out_moved_or_doubled_is_found(
     log: AuditLog, tmp_path: Path, lines: list[int]
 ) -> None:
     path = tmp_path / LOG
-    whole = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(whole[n] for n in lines))
+    lines_before = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines_before[n] for n in lines))
     assert not log.verify().ok
 
 
@@ -83,15 +83,15 @@ def test_tampering_stays_found_after_the_next_record(log: AuditLog, tmp_path: Pa
 @pytest.mark.parametrize("left", [4, 3, 1, 0])
 def test_records_cut_off_stay_found_for_ever(log: AuditLog, tmp_path: Path, left: int) -> None:
     path = tmp_path / LOG
-    whole = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(whole[:left]))
-    told = log.verify().problems
+    lines_before = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines_before[:left]))
+    problems = log.verify().problems
     for version in range(6, 9):
         log.append("installed", version=version)
         report = log.verify()
         assert not report.ok
         assert any("tampering was found before record" in problem for problem in report.problems)
-    assert any("the log ended with record 5" in problem for problem in told)
+    assert any("the log ended with record 5" in problem for problem in problems)
     broken = [record for record in log.records() if record.event == BROKEN]
     assert [record.detail["head"] for record in broken] == [5]
     assert [record.detail.get("version") for record in log.records()][-3:] == [6, 7, 8]
@@ -143,10 +143,10 @@ def test_a_forged_record_is_an_error_message(
     with pytest.raises(SystemExit) as ended:
         main(["device", "status", "--state", str(tmp_path)])
     assert ended.value.code == 4
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    assert "the log was tampered with" in shown.err
-    assert "\x1b" not in shown.out + shown.err
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    assert "the log was tampered with" in output.err
+    assert "\x1b" not in output.out + output.err
     log.append("installed", version=6)
     assert not log.verify().ok
 
@@ -178,12 +178,12 @@ def test_a_file_of_the_log_that_is_none_is_an_error_message(
 @pytest.mark.row(37, "a record cut at every byte of it")
 def test_a_half_written_record_is_taken_off(log: AuditLog, tmp_path: Path) -> None:
     path, head = tmp_path / LOG, tmp_path / HEAD
-    before, kept = path.read_bytes(), head.read_bytes()
+    before, head_before = path.read_bytes(), head.read_bytes()
     log.append("rolled-back", reason="by hand")
     after = path.read_bytes()
     for cut in range(len(before), len(after), 7):
         path.write_bytes(after[:cut])
-        head.write_bytes(kept)
+        head.write_bytes(head_before)
         assert log.verify().ok
         log.append("rolled-back", reason="again")
         assert log.verify().ok

@@ -48,14 +48,17 @@ class Device:
         folder.mkdir()
         trust_store.save(folder, first_trust(publisher.root.read_bytes()))
 
-    def install(self, **options: Any) -> state.Held:
-        given: dict[str, Any] = {
+    def install(self, **options: Any) -> state.SlotBundle:
+        defaults: dict[str, Any] = {
             "check": lambda _: SelfTest(ok=True),
             "runtimes": HERE,
             "architecture": "x86_64",
         }
         return install(
-            str(self.publisher.repository), self.folder, now=lambda: self.now, **(given | options)
+            str(self.publisher.repository),
+            self.folder,
+            now=lambda: self.now,
+            **(defaults | options),
         )
 
     def start(self) -> tuple[SlotStore, bytes | None]:
@@ -89,10 +92,10 @@ class Device:
 def device(publisher: Any, tmp_path: Path) -> Device:
     """A device on which version 1 proved itself."""
     publisher.publish(b"first")
-    made = Device(tmp_path / "device", publisher)
-    made.install()
-    made.prove()
-    return made
+    device_made = Device(tmp_path / "device", publisher)
+    device_made.install()
+    device_made.prove()
+    return device_made
 
 
 def refused(device: Device, error: type[EdgeDifomError], match: str, **options: Any) -> None:
@@ -107,8 +110,8 @@ def refused(device: Device, error: type[EdgeDifomError], match: str, **options: 
 
 def test_a_new_bundle_is_on_trial_and_then_active(device: Device) -> None:
     device.publisher.publish(b"second")
-    held = device.install()
-    assert (held.name, held.version, held.good) == ("polyps", 2, False)
+    installed = device.install()
+    assert (installed.name, installed.version, installed.good) == ("polyps", 2, False)
     store, model = device.start()
     assert model == b"second"
     previous = store.previous()
@@ -227,9 +230,9 @@ def test_a_slot_without_description_is_replaced(device: Device) -> None:
 
 
 def test_the_description_is_kept_while_its_bundle_is(device: Device) -> None:
-    kept = sorted(path.suffixes[-2:] for path in device.folder.glob("slots/*/*"))
+    names = sorted(path.suffixes[-2:] for path in device.folder.glob("slots/*/*"))
     assert device.start()[0].collect() == []
-    assert sorted(path.suffixes[-2:] for path in device.folder.glob("slots/*/*")) == kept
+    assert sorted(path.suffixes[-2:] for path in device.folder.glob("slots/*/*")) == names
     for version in (2, 3):
         device.publisher.publish(b"next", version=version)
         device.install()

@@ -28,9 +28,9 @@ def cut(publisher: Any, tmp_path: Path) -> Any:
     def run(flush: str) -> dict[str, Any]:
         scratch = tmp_path / flush
         scratch.mkdir()
-        given = (first, publisher.repository, publisher.root, scratch, 7, CUTS, flush)
+        arguments = (first, publisher.repository, publisher.root, scratch, 7, CUTS, flush)
         done = subprocess.run(
-            [sys.executable, str(SCRIPT), *map(str, given)],
+            [sys.executable, str(SCRIPT), *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,

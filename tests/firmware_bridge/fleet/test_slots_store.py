@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def device(tmp_path: Path) -> Device:
     """Version 1 is good in slot a, version 2 on trial in slot b."""
-    made = Device(tmp_path)
-    now = SlotState(slots={"a": made.put("a", 1, good=True)}, active="a", floor={"polyps": 1})
-    state.save(tmp_path, now.installed("b", made.put("b", 2)))
-    return made
+    device_made = Device(tmp_path)
+    now = SlotState(
+        slots={"a": device_made.put("a", 1, good=True)}, active="a", floor={"polyps": 1}
+    )
+    state.save(tmp_path, now.installed("b", device_made.put("b", 2)))
+    return device_made
 
 
 def test_the_store_is_what_the_runtime_asks_for(device: Device) -> None:
@@ -165,11 +167,11 @@ def test_an_anchor_outlives_a_root_that_was_replaced(
     store.refund(path)
     thief = Device(device.folder)
     now = state.load(device.folder)
-    held = {slot: thief.put(slot, number, good=True) for slot, number in (("a", 1), ("b", 2))}
-    state.save(device.folder, msgspec.structs.replace(now, slots=held))
+    slots = {slot: thief.put(slot, number, good=True) for slot, number in (("a", 1), ("b", 2))}
+    state.save(device.folder, msgspec.structs.replace(now, slots=slots))
     assert device.version() is None
     anchor.unlink()
-    state.save(device.folder, msgspec.structs.replace(now, slots=held))
+    state.save(device.folder, msgspec.structs.replace(now, slots=slots))
     assert device.version() == 2, "without an anchor the root in the folder counts"
 
 
@@ -446,7 +448,8 @@ DAMAGES = [
     b'{"slots":{"c":{}}}',
     b'{"active":"a"}',
     b'{"trial":{"slot":"../x","tries":2}}',
-    b'{"slots":{"a":{"file":"../../x.difom","sha256":"","size":1,"name":"","version":1,"manifest":""}},"active":"a"}',
+    b'{"slots":{"a":{"file":"../../x.difom","sha256":"","size":1,"name":"","version":1,'
+    b'"manifest":""}},"active":"a"}',
 ]
 
 

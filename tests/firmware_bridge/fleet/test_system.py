@@ -40,12 +40,12 @@ def call(*command: object, env: dict[str, str] | None = None) -> subprocess.Comp
 def settings_of(system: Path, unit: str) -> dict[str, list[str]]:
     """The unit's settings as systemd reads them: continued lines are joined, keys precede `=`."""
     text = (system / "etc/systemd/system" / unit).read_text().replace("\\\n", " ")
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in text.splitlines():
         if line and line[0] not in "#;[":
             key, _, value = line.partition("=")
-            found.setdefault(key, []).append(value)
-    return found
+            settings.setdefault(key, []).append(value)
+    return settings
 
 
 @pytest.mark.parametrize("unit", [RUNTIME, PRESENTER, EXPORTER])
@@ -110,10 +110,10 @@ def test_what_has_a_network_sees_the_metrics_alone(system: Path) -> None:
     assert unit["BindReadOnlyPaths"] == ["/usr -/lib -/lib64 %t/edge-difom-metrics"]
     assert unit["SupplementaryGroups"] == ["edge-difom-metrics"]
     assert unit["DynamicUser"] == unit["PrivateDevices"] == ["yes"]
-    given = unit["ExecStart"][0].split()
-    assert "--collector.disable-defaults" in given
+    words = unit["ExecStart"][0].split()
+    assert "--collector.disable-defaults" in words
     folder = "%t/edge-difom-metrics"
-    assert f"--collector.textfile.directory={folder}" in given
+    assert f"--collector.textfile.directory={folder}" in words
     written = settings_of(system, RUNTIME)["ExecStart"][0].split()
     assert written[written.index("--metrics") + 1].startswith(folder + "/")
     assert written[written.index("--metrics") + 1].endswith(".prom")
@@ -276,8 +276,8 @@ def test_udev_reads_the_rule_without_a_word(system: Path, tmp_path: Path) -> Non
     )
     done = call("unshare", "--mount", "sh", "-c", script, "-", rules)
     assert "99-broken.rules" in done.stderr, done.stderr
-    told = [line for line in done.stderr.splitlines() if "70-edge-difom" in line]
-    assert all(line.startswith("Reading rules file:") for line in told)
+    lines = [line for line in done.stderr.splitlines() if "70-edge-difom" in line]
+    assert all(line.startswith("Reading rules file:") for line in lines)
 
 
 def test_rauc_reads_its_configuration_and_packs_by_the_manifest(
@@ -294,8 +294,8 @@ def test_rauc_reads_its_configuration_and_packs_by_the_manifest(
         tmp_path / "system.raucb",
     )
     subject = ("-subj", "/CN=test", "-days", "2", "-keyout", key, "-out", certificate)
-    made = call("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject)
-    assert made.returncode == 0, made.stderr
+    made_key = call("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject)
+    assert made_key.returncode == 0, made_key.stderr
     packed = call("rauc", "bundle", f"--cert={certificate}", f"--key={key}", content, bundle)
     assert packed.returncode == 0, packed.stderr
     configuration = system / "etc/rauc/system.conf"

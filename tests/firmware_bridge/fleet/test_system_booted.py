@@ -37,7 +37,7 @@ def test_the_runtime_under_its_unit(publisher: Any, tiny_bundle: Path, tmp_path:
         pytest.skip(f"needs a checkout outside {', '.join(HIDDEN)}, which the unit cannot see")
     publish(tiny_bundle, publisher.repository, publisher.keys, datetime.now(timezone.utc))
     report, log = tmp_path / "report.json", tmp_path / "log"
-    given = (
+    arguments = (
         sys.executable,
         ROOT / "tests/support/booted_runtime.py",
         publisher.repository,
@@ -45,14 +45,14 @@ def test_the_runtime_under_its_unit(publisher: Any, tiny_bundle: Path, tmp_path:
         report,
     )
     subprocess.run(
-        ["sh", str(ROOT / "tests/support/booted.sh"), str(LONGEST_S), *map(str, given)],
+        ["sh", str(ROOT / "tests/support/booted.sh"), str(LONGEST_S), *map(str, arguments)],
         check=True,
         env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "LOG": str(log)},
     )
     assert report.exists(), log.read_text() if log.exists() else "systemd did not start"
-    found = json.loads(report.read_text())
-    assert found["started"] == {"ActiveState": "active", "Type": "notify"}
-    probe = found["probe"]
+    content = json.loads(report.read_text())
+    assert content["started"] == {"ActiveState": "active", "Type": "notify"}
+    probe = content["probe"]
     assert probe["interfaces"] == ["lo"]
     # EAFNOSUPPORT by RestrictAddressFamilies=, EROFS by ProtectSystem=, EPERM by the device list.
     assert [probe[family] for family in ("inet", "inet6", "packet", "netlink")] == [
@@ -64,8 +64,8 @@ def test_the_runtime_under_its_unit(publisher: Any, tiny_bundle: Path, tmp_path:
     assert probe["user"] != 0
     assert int(probe["capabilities"], 16) == 0
     assert probe["core"] == 0
-    assert found["metrics"] == "edge-difom:edge-difom-metrics 640"
-    assert found["overlay"] == "600"
-    assert found["another_process"]
+    assert content["metrics"] == "edge-difom:edge-difom-metrics 640"
+    assert content["overlay"] == "600"
+    assert content["another_process"]
     # `failed` where a busy machine did not end it within the unit's three seconds.
-    assert found["stopped"] in ("inactive", "failed")
+    assert content["stopped"] in ("inactive", "failed")

@@ -24,10 +24,10 @@ def both(publisher: Any, tmp_path: Path) -> Both:
 
 def take_out(keys: Path, *names: str) -> dict[str, bytes]:
     """Key files leave the folder, as they lie with other people."""
-    held = {name: (keys / name).read_bytes() for name in names}
+    contents = {name: (keys / name).read_bytes() for name in names}
     for name in names:
         (keys / name).unlink()
-    return held
+    return contents
 
 
 @pytest.fixture
@@ -85,16 +85,17 @@ def test_a_drill_with_a_lost_root_key(shared: Both) -> None:
     assert len(root["roles"]["root"]["keyids"]) == 3
     publisher.publish(b"second")
     assert shared.refresh() == 2
-    held = take_out(publisher.keys, "root-1.pem", "root-3.pem")
+    contents = take_out(publisher.keys, "root-1.pem", "root-3.pem")
     with pytest.raises(UsageError, match="too few root keys"):
         publishing.rotate(*rotate, ["timestamp"], [b"secret"], publisher.now)
-    (publisher.keys / "root-3.pem").write_bytes(held["root-3.pem"])
+    (publisher.keys / "root-3.pem").write_bytes(contents["root-3.pem"])
     publishing.rotate(*rotate, ["timestamp"], [b"secret"], publisher.now)
     assert shared.refresh() == 2
     assert Both(publisher, shared.folder / "fresh").refresh() == 2
 
 
-def test_two_stolen_root_keys_of_the_old_root_do_not_make_a_new_one(shared: Both) -> None:
+def test_two_stolen_keys_of_the_old_root_make_no_new_one(shared: Both) -> None:
+    """Two stolen root keys of the old root do not make a new one."""
     publisher = shared.publisher
     stolen = Path(shutil.copytree(publisher.keys, publisher.folder / "stolen"))
     away = Path(shutil.copytree(publisher.repository, publisher.folder / "away"))

@@ -36,13 +36,13 @@ def both(publisher: Any, tmp_path: Path) -> Both:
 
 def keep(publisher: Any) -> Callable[[], None]:
     """Undoes what happens to the repository from now on."""
-    kept = publisher.folder / "kept"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(publisher.repository, kept)
+    copy = publisher.folder / "kept"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(publisher.repository, copy)
 
     def put_back() -> None:
         shutil.rmtree(publisher.repository)
-        shutil.copytree(kept, publisher.repository)
+        shutil.copytree(copy, publisher.repository)
 
     return put_back
 
@@ -193,24 +193,24 @@ def test_a_revoked_key_stays_revoked_whatever_else_fails(both: Both, broken: str
 
 
 def test_each_verified_file_is_kept_before_the_next_one_is_read(both: Both) -> None:
-    kept: list[Trusted] = []
+    stored: list[Trusted] = []
     source = open_folder(str(both.publisher.repository))
 
     def read(name: str, largest: int) -> bytes | None:
-        reads.append((name, len(kept)))
+        reads.append((name, len(stored)))
         return source.metadata(name, largest)
 
     reads: list[tuple[str, int]] = []
-    trusted, _ = refresh(read, both.trusted, both.now, kept.append)
+    trusted, _ = refresh(read, both.trusted, both.now, stored.append)
     assert reads == [
         ("2.root.json", 0),
         ("timestamp.json", 0),
         ("1.snapshot.json", 1),
         ("1.targets.json", 2),
     ]
-    assert kept[-1] == trusted
-    assert refresh(read, trusted, both.now, kept.append)[0] == trusted
-    assert len(kept) == 3, "nothing changed"
+    assert stored[-1] == trusted
+    assert refresh(read, trusted, both.now, stored.append)[0] == trusted
+    assert len(stored) == 3, "nothing changed"
 
 
 @pytest.mark.row(34, "damage to any byte of the metadata")
@@ -219,13 +219,13 @@ def test_each_verified_file_is_kept_before_the_next_one_is_read(both: Both) -> N
 def test_damaged_metadata_is_refused_or_changes_nothing(both: Both, data: st.DataObject) -> None:
     names = ["timestamp.json", "1.snapshot.json", "1.targets.json"]
     path = both.publisher.repository / "metadata" / data.draw(st.sampled_from(names))
-    whole = path.read_bytes()
-    place = data.draw(st.integers(0, len(whole) - 1))
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
     kind = data.draw(st.sampled_from(["set", "cut", "insert"]))
     changed = {
-        "set": whole[:place] + bytes([data.draw(st.integers(0, 255))]) + whole[place + 1 :],
-        "cut": whole[:place],
-        "insert": whole[:place] + data.draw(st.binary(min_size=1, max_size=8)) + whole[place:],
+        "set": content[:place] + bytes([data.draw(st.integers(0, 255))]) + content[place + 1 :],
+        "cut": content[:place],
+        "insert": content[:place] + data.draw(st.binary(min_size=1, max_size=8)) + content[place:],
     }[kind]
     path.write_bytes(changed)
     shutil.rmtree(both.folder)
@@ -233,7 +233,7 @@ def test_damaged_metadata_is_refused_or_changes_nothing(both: Both, data: st.Dat
         # A new device each time: python-tuf does not read again what it knows.
         assert Both(both.publisher, both.folder).refresh() in (1, None)
     finally:
-        path.write_bytes(whole)
+        path.write_bytes(content)
 
 
 @given(
@@ -349,13 +349,13 @@ def test_old_bundles_are_removed_one_publication_later(publisher: Any) -> None:
 
 def test_a_copy_made_at_any_moment_of_a_publication_is_whole(both: Both, tmp_path: Path) -> None:
     """Before each rename and removal the folder is copied and read as a device does."""
-    seen: list[int] = []
+    versions: list[int] = []
     repository = both.publisher.repository
 
     def copy_then(change: Callable[..., Any]) -> Callable[..., Any]:
         def changed(path: Path, *arguments: Any, **options: Any) -> Any:
             if repository in path.parents:
-                there = shutil.copytree(repository, tmp_path / f"copy{len(seen)}")
+                there = shutil.copytree(repository, tmp_path / f"copy{len(versions)}")
                 _, targets = refresh(
                     open_folder(str(there)).metadata,
                     first_trust(both.root),
@@ -365,7 +365,7 @@ def test_a_copy_made_at_any_moment_of_a_publication_is_whole(both: Both, tmp_pat
                 entry = targets.targets["polyps.difom"]
                 with (there / "targets" / entry.get_prefixed_paths()[0]).open("rb") as file:
                     entry.verify_length_and_hashes(file)
-                seen.append(entry.custom["version"])
+                versions.append(entry.custom["version"])
             return change(path, *arguments, **options)
 
         return changed
@@ -375,8 +375,8 @@ def test_a_copy_made_at_any_moment_of_a_publication_is_whole(both: Both, tmp_pat
             patch.setattr(Path, name, copy_then(getattr(Path, name)))
         both.publisher.publish(b"second")
         both.publisher.publish(b"third")
-    assert seen == sorted(seen)
-    assert set(seen) == {1, 2, 3}
+    assert versions == sorted(versions)
+    assert set(versions) == {1, 2, 3}
 
 
 def test_days_until_expiry_are_checked() -> None:

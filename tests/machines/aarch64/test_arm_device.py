@@ -87,14 +87,14 @@ def found(line: dict[str, Any]) -> tuple[Any, ...]:
 
 def overlap(line: dict[str, Any], other: dict[str, Any], size: tuple[int, int]) -> float:
     """IoU of the regions of two lines; 1 where neither has any."""
-    drawn = []
+    masks = []
     for regions in (line["regions"] or [], other["regions"] or []):
         mask = np.zeros(size, np.uint8)
         for region in regions:
             cv2.fillPoly(mask, [np.array(region["contour"], np.int32)], 1)
-        drawn.append(mask > 0)
-    union = int((drawn[0] | drawn[1]).sum())
-    return int((drawn[0] & drawn[1]).sum()) / union if union else 1.0
+        masks.append(mask > 0)
+    union = int((masks[0] | masks[1]).sum())
+    return int((masks[0] & masks[1]).sum()) / union if union else 1.0
 
 
 @both
@@ -110,12 +110,12 @@ def test_the_golden_frames_hold_on_arm(extra: str, tmp_path: Path) -> None:
 
 @both
 def test_masks_of_the_same_pictures_are_those_of_x86(extra: str, tmp_path: Path) -> None:
-    given = Bundle.open(BUNDLE).manifest.input
+    input_spec = Bundle.open(BUNDLE).manifest.input
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     # At the size of the engine's input: OpenCV's shrinking is one level apart on some processors.
-    for number, drawn in enumerate(clip(3, FRAMES, size=(given.height, given.width))):
-        cv2.imwrite(str(pictures / f"{number:03d}.png"), drawn.image[..., ::-1])
+    for number, picture in enumerate(clip(3, FRAMES, size=(input_spec.height, input_spec.width))):
+        cv2.imwrite(str(pictures / f"{number:03d}.png"), picture.image[..., ::-1])
     arm = lines(there(extra), extra, f"images:{pictures}", tmp_path)
     x86 = lines(HERE, extra, f"images:{pictures}", tmp_path)
     assert len(arm) == len(x86) == FRAMES
@@ -123,7 +123,7 @@ def test_masks_of_the_same_pictures_are_those_of_x86(extra: str, tmp_path: Path)
     if ENGINES[extra] == "tflite":
         assert [found(line) for line in arm] == [found(line) for line in x86]
     overlaps = [
-        overlap(line, other, (given.height, given.width))
+        overlap(line, other, (input_spec.height, input_spec.width))
         for line, other in zip(arm, x86, strict=True)
     ]
     # OpenVINO computes the integers in float on ARM: a sum on a tie may fall to the other side, and
@@ -151,16 +151,18 @@ def test_what_the_program_starts_is_emulated_too(tmp_path: Path) -> None:
         "        print(pool.apply(platform.machine))\n"
     )
     (tmp_path / "parent.py").write_text(script)
-    told = call(ENVIRONMENTS["tflite"] / "bin/python3", tmp_path / "parent.py", cwd=tmp_path).stdout
-    assert told.split() == ["aarch64", "aarch64"]
+    output = call(
+        ENVIRONMENTS["tflite"] / "bin/python3", tmp_path / "parent.py", cwd=tmp_path
+    ).stdout
+    assert output.split() == ["aarch64", "aarch64"]
 
 
 @both
 def test_doctor_sees_an_arm_processor_and_the_engine(extra: str, tmp_path: Path) -> None:
-    told = json.loads(call(*there(extra), "doctor", "--json", cwd=tmp_path).stdout)
-    assert told["device"]["architecture"] == "aarch64"
-    assert "asimddp" in told["device"]["flags"]
-    assert told["engines"][ENGINES[extra]]
+    report = json.loads(call(*there(extra), "doctor", "--json", cwd=tmp_path).stdout)
+    assert report["device"]["architecture"] == "aarch64"
+    assert "asimddp" in report["device"]["flags"]
+    assert report["engines"][ENGINES[extra]]
 
 
 @pytest.mark.row(36, "engines of x86_64 alone on aarch64")

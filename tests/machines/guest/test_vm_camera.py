@@ -90,9 +90,9 @@ def vivid() -> Iterator[Vivid]:
 
 def opened(target: str, **options: int) -> BaseSource:
     """The source as the command line makes it, patient enough for an emulated machine."""
-    given = {"stall_ms": 3000, "start_ms": 30000, **options}
+    settings = {"stall_ms": 3000, "start_ms": 30000, **options}
     return open_source(
-        f"v4l2:{target}?" + "&".join(f"{name}={value}" for name, value in given.items())
+        f"v4l2:{target}?" + "&".join(f"{name}={value}" for name, value in settings.items())
     )
 
 
@@ -256,12 +256,12 @@ class Shown:
     def notify(self, status: Status) -> None:
         self.told.append((time.monotonic_ns(), status))
 
-    def until(self, wanted: Callable[[Status], bool]) -> int:
+    def until(self, accepts: Callable[[Status], bool]) -> int:
         """When the first status that is wanted was told."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             for moment, status in tuple(self.told):
-                if wanted(status):
+                if accepts(status):
                     return moment
             time.sleep(0.02)
         pytest.fail(
@@ -275,17 +275,17 @@ def running(tiny_bundle: Path) -> Iterator[Callable[[BaseSource], Shown]]:
     manifest, stop, threads = Bundle.open(tiny_bundle).manifest, threading.Event(), []
 
     def start(source: BaseSource) -> Shown:
-        shown = Shown()
+        sink = Shown()
         # On an emulated processor every frame is old; how old a mask may be is tested elsewhere.
         loop = FrameLoop(
-            source=source, engine=Gray(), manifest=lambda: manifest, sinks=[shown], stop=stop,
+            source=source, engine=Gray(), manifest=lambda: manifest, sinks=[sink], stop=stop,
             max_age_ms=20 * MAX_MASK_AGE_MS,
         )  # fmt: skip
         thread = threading.Thread(target=loop.run)
         thread.start()
         threads.append(thread)
-        assert shown.enough.wait(PATIENCE_S)
-        return shown
+        assert sink.enough.wait(PATIENCE_S)
+        return sink
 
     yield start
     stop.set()
@@ -299,17 +299,17 @@ def test_no_mask_is_shown_once_the_camera_is_gone(
     vivid: Vivid, running: Callable[[BaseSource], Shown]
 ) -> None:
     vivid.plug()
-    shown = running(opened(NAME, **SMALL))
+    sink = running(opened(NAME, **SMALL))
     vivid.unplug()
-    told = shown.until(lambda status: status.state is State.NO_SIGNAL)
+    gone_at = sink.until(lambda status: status.state is State.NO_SIGNAL)
     time.sleep(0.5)
-    assert [moment for moment in shown.masks if moment > told] == []
+    assert [moment for moment in sink.masks if moment > gone_at] == []
     vivid.remove()
     vivid.plug(3)
     end = time.monotonic() + PATIENCE_S
-    while not [moment for moment in shown.masks if moment > told] and time.monotonic() < end:
+    while not [moment for moment in sink.masks if moment > gone_at] and time.monotonic() < end:
         time.sleep(0.05)
-    assert [moment for moment in shown.masks if moment > told]
+    assert [moment for moment in sink.masks if moment > gone_at]
 
 
 @pytest.mark.row(16, "wall clock set by an hour forth and back")
@@ -317,13 +317,13 @@ def test_a_wall_clock_that_jumps_changes_nothing(
     vivid: Vivid, running: Callable[[BaseSource], Shown]
 ) -> None:
     vivid.plug()
-    shown = running(opened(vivid.node, **SMALL))
-    before = len(shown.told)
+    sink = running(opened(vivid.node, **SMALL))
+    before = len(sink.told)
     for jump in (3600, -7200, 3600):
         time.clock_settime(time.CLOCK_REALTIME, time.time() + jump)
-        masks, end = len(shown.masks), time.monotonic() + PATIENCE_S
-        while len(shown.masks) < masks + 5 and time.monotonic() < end:
+        masks, end = len(sink.masks), time.monotonic() + PATIENCE_S
+        while len(sink.masks) < masks + 5 and time.monotonic() < end:
             time.sleep(0.05)
-        assert len(shown.masks) >= masks + 5
-    assert {status.state for _, status in shown.told[before:]} == {State.RUNNING}
-    assert all(0 <= age < 20 * MAX_MASK_AGE_MS for age in shown.ages)
+        assert len(sink.masks) >= masks + 5
+    assert {status.state for _, status in sink.told[before:]} == {State.RUNNING}
+    assert all(0 <= age < 20 * MAX_MASK_AGE_MS for age in sink.ages)

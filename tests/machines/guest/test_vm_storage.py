@@ -14,7 +14,7 @@ from edge.engines.open import open_engine
 from edge.errors import MachineError
 from edge.util.files import sha256
 from firmware_bridge.fleet.slots import state
-from firmware_bridge.fleet.slots.state import Held, SlotState
+from firmware_bridge.fleet.slots.state import SlotBundle, SlotState
 from firmware_bridge.fleet.slots.store import SlotStore
 from tests.support.signed_slots import Signer
 
@@ -117,20 +117,20 @@ def test_a_model_on_bad_sectors_is_refused_and_named(
 def test_a_slot_on_bad_sectors_is_bad_and_the_other_one_is_used(
     tmp_path: Path, make_disk: Callable[[Path], Disk]
 ) -> None:
-    given, slots, publisher = tmp_path / "device", {}, Signer()
-    publisher.trusted_by(given)
+    device_folder, slots, publisher = tmp_path / "device", {}, Signer()
+    publisher.trusted_by(device_folder)
     for number, slot in enumerate("ab", 1):
-        packed = given / "slots" / slot / f"{number}.difom"
+        packed = device_folder / "slots" / slot / f"{number}.difom"
         packed.parent.mkdir(parents=True)
         packed.write_bytes(bytes([number]) * 3 * BLOCK)
-        slots[slot] = Held(
+        slots[slot] = SlotBundle(
             file=packed.name, sha256=sha256(packed), size=packed.stat().st_size, name="polyps",
             version=number,
             manifest="0" * 64, good=True,
         )  # fmt: skip
-        publisher.sign(given, slot, slots[slot])
-    state.save(given, SlotState(slots=slots, active="b", floor={"polyps": 2}))
-    disk = make_disk(given)
+        publisher.sign(device_folder, slot, slots[slot])
+    state.save(device_folder, SlotState(slots=slots, active="b", floor={"polyps": 2}))
+    disk = make_disk(device_folder)
     assert SlotStore(disk.mounted).current() == disk.mounted / "slots/b/2.difom"
     disk.spoil("slots/b/2.difom")
     store = SlotStore(disk.mounted)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def test_a_failed_gate_leaves_a_trace(publisher: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = StepAccuracy(
+    accuracy = StepAccuracy(
         step="f32", n=4, dice=0.8, dice_ci95=(0.7, 0.9), small=5, small_found=4,
         small_ci95=(0.376, 0.964), clean=8, flagged=2,
     )  # fmt: skip
     gate = AccuracyGate(
         verdict="failed", max_drop=0.005, max_small_drop=0.1, breaches=["qat: Dice 0.5 lost"],
-        undecided=[], notes=[], steps=[whole], small_recall="share", accepted=None,
+        undecided=[], notes=[], steps=[accuracy], small_recall="share", accepted=None,
     )  # fmt: skip
 
     def bundle(gate: AccuracyGate) -> Path:
@@ -44,8 +44,8 @@ def test_a_failed_gate_leaves_a_trace(publisher: Any, capsys: pytest.CaptureFixt
     assert publish(path, publisher.repository, publisher.keys, publisher.now).version == 1
     with pytest.raises(SystemExit):
         main(["bundle", "show", str(path)])
-    told, card = capsys.readouterr().out, model_card(Bundle.open(path).manifest)
-    for text in (told, card):
+    output, card = capsys.readouterr().out, model_card(Bundle.open(path).manifest)
+    for text in (output, card):
         for trace in ("failed", "qat: Dice 0.5 lost", "only a test", "4 of 5", "2 of 8"):
             assert trace in text
     assert "25.0%" in card
@@ -75,11 +75,11 @@ def test_frames_and_groups_are_counted_by_kind() -> None:
         clean_validation=[sample("a", 3, "s3", "")],
         images=[sample("c", 0, "0", "")],
     )
-    found = set_facts(splits)
-    assert list(found) == ["a", "b", "c"]
-    assert found["a"].frames == {"train": 2, "validation": 1, "clean_validation": 1}
-    assert found["a"].groups == 3
-    assert found["c"].frames == {"images": 1}
+    facts = set_facts(splits)
+    assert list(facts) == ["a", "b", "c"]
+    assert facts["a"].frames == {"train": 2, "validation": 1, "clean_validation": 1}
+    assert facts["a"].groups == 3
+    assert facts["c"].frames == {"images": 1}
 
 
 def test_a_model_card_has_the_sections_of_mitchell(publisher: Any) -> None:
@@ -108,10 +108,13 @@ def test_a_model_card_has_the_sections_of_mitchell(publisher: Any) -> None:
     assert "- Training:" not in model_card(manifest)
 
 
-def test_a_data_card_has_the_sections_of_gebru_and_names_what_is_unknown(publisher: Any) -> None:
+def test_a_data_card_has_the_sections_of_gebru(publisher: Any) -> None:
+    """A data card has the sections of Gebru and names what is unknown."""
     manifest = Bundle.open(publisher.bundle(b"<net/>")).manifest
-    made = msgspec.structs.replace(manifest.provenance, data={"a": "d" * 64}, teachers=["sam"])
-    manifest = msgspec.structs.replace(manifest, provenance=made)
+    provenance = msgspec.structs.replace(
+        manifest.provenance, data={"a": "d" * 64}, teachers=["sam"]
+    )
+    manifest = msgspec.structs.replace(manifest, provenance=provenance)
     splits = Splits(
         train=[sample("a", 0, "s1")],
         validation=[sample("a", 1, "s2")],

@@ -15,7 +15,8 @@ from quantize.bundle.weights import bundle_weights
 
 
 @pytest.mark.parametrize("name", sorted(shipped_bundles()))
-def test_the_student_of_a_bundle_gives_nearly_the_scores_of_its_engine(name: str) -> None:
+def test_a_bundles_student_nearly_gives_its_engines_scores(name: str) -> None:
+    """The student of a bundle gives nearly the scores of its engine."""
     bundle = Bundle.open(shipped_bundles()[name])
     student = build_student(bundle.manifest.provenance.student, pretrained=False)
     loaded = student.load_state_dict(bundle_weights(bundle), strict=False)

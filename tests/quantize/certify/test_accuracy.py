@@ -44,12 +44,12 @@ def test_small_polyps_count_as_found_when_any_of_them_is(tmp_path: Path) -> None
         cv2.imwrite(str(pair.image), image)
         cv2.imwrite(str(pair.mask), mask)
         pairs.append(pair)
-    found = score_student(F32, LeftHalf(), make_config({"data": ["."], "size": 32}), pairs)
-    assert (found.frames, found.n, found.flagged) == (5, 4, 1)
-    assert (found.small, found.small_found) == (3, 2)
-    assert found.small_recall == pytest.approx(2 / 3)
-    assert len(found.dices) == 4
-    assert found.small_hits == [True, False, True]
-    assert found.dice is not None
-    assert found.dice_ci95 is not None
-    assert found.dice_ci95[0] <= found.dice <= found.dice_ci95[1]
+    accuracy = score_student(F32, LeftHalf(), make_config({"data": ["."], "size": 32}), pairs)
+    assert (accuracy.frames, accuracy.n, accuracy.flagged) == (5, 4, 1)
+    assert (accuracy.small, accuracy.small_found) == (3, 2)
+    assert accuracy.small_recall == pytest.approx(2 / 3)
+    assert len(accuracy.dices) == 4
+    assert accuracy.small_hits == [True, False, True]
+    assert accuracy.dice is not None
+    assert accuracy.dice_ci95 is not None
+    assert accuracy.dice_ci95[0] <= accuracy.dice <= accuracy.dice_ci95[1]

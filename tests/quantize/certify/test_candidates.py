@@ -68,8 +68,8 @@ def test_the_tables_are_what_the_devices_regions_give(seed: int, smooth: bool) -
         dice = 2 * np.count_nonzero(mask & true) / (np.count_nonzero(mask) + np.count_nonzero(true))
         assert abs(table.dice[place] - dice) < 1e-5
         assert bool((mask & true).any()) == (table.touching[place[:2]] >= place.peak)
-        found = regions(scores, (GRID, GRID), place.point)
-        assert bool(found) == (highest[place[:2]] >= place.peak)
+        found_regions = regions(scores, (GRID, GRID), place.point)
+        assert bool(found_regions) == (highest[place[:2]] >= place.peak)
 
 
 def test_the_grids_dice_is_close_to_that_at_native_size() -> None:
@@ -94,14 +94,14 @@ def test_what_lies_outside_of_the_part_is_missed() -> None:
 
 
 def brute_force(
-    dice: list[float], found: list[float], unflagged: list[float], wanted: float
+    dice: list[float], recall: list[float], unflagged: list[float], target: float
 ) -> int:
-    places = [number for number in range(len(dice)) if found[number] > 0] or list(range(len(dice)))
-    reached = min(wanted, max(unflagged[number] for number in places))
+    places = [number for number in range(len(dice)) if recall[number] > 0] or list(range(len(dice)))
+    reached = min(target, max(unflagged[number] for number in places))
     places = [number for number in places if unflagged[number] >= reached - 1e-9]
     best = max(dice[number] for number in places)
     places = [number for number in places if dice[number] >= best - SLACK]
-    return min(places, key=lambda number: (-found[number], number, -dice[number]))
+    return min(places, key=lambda number: (-recall[number], number, -dice[number]))
 
 
 values = st.lists(st.sampled_from([0.0, 0.25, 0.4995, 0.5, 0.5005, 1.0]), min_size=6, max_size=6)
@@ -109,10 +109,12 @@ values = st.lists(st.sampled_from([0.0, 0.25, 0.4995, 0.5, 0.5005, 1.0]), min_si
 
 @given(values, values, values, st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_the_choice_is_that_of_the_rule(
-    dice: list[float], found: list[float], unflagged: list[float], wanted: float
+    dice: list[float], recall: list[float], unflagged: list[float], target: float
 ) -> None:
-    candidates = Candidates(*(np.array(each).reshape(1, 1, 6) for each in (dice, found, unflagged)))
-    assert choose(candidates, wanted) == Place(0, 0, brute_force(dice, found, unflagged, wanted))
+    candidates = Candidates(
+        *(np.array(each).reshape(1, 1, 6) for each in (dice, recall, unflagged))
+    )
+    assert choose(candidates, target) == Place(0, 0, brute_force(dice, recall, unflagged, target))
     assert dice[highest_dice(candidates).peak] == max(dice)
 
 

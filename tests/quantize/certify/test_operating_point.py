@@ -78,16 +78,25 @@ def clean(tmp_path: Path) -> Callable[..., list[CleanFrame]]:
 
 
 def test_without_clean_frames_the_best_dice_decides(polyps: MakePairs) -> None:
-    found = calibrate(score, polyps(20, 30), [], engine="openvino int8")
-    assert found.chosen.dice == found.best.dice == 1.0
-    assert found.min_region == FLAG_AREA
-    assert (found.data, found.negatives, found.engine) == ({"SET": 2}, {}, "openvino int8")
-    assert [point.threshold for point in found.curve] == [k / 8 for k in range(1, 8)]
-    assert found.curve[-1].dice == 0, "no score reaches .875"
-    assert (found.specificity, found.reached, found.fell_short) == (0.95, None, False)
-    assert {name: (held.n, held.count) for name, held in found.found_by_set.items()} == {
-        "SET": (2, 2)
-    }
+    calibration = calibrate(score, polyps(20, 30), [], engine="openvino int8")
+    assert calibration.chosen.dice == calibration.best.dice == 1.0
+    assert calibration.min_region == FLAG_AREA
+    assert (calibration.data, calibration.negatives, calibration.engine) == (
+        {"SET": 2},
+        {},
+        "openvino int8",
+    )
+    assert [point.threshold for point in calibration.curve] == [k / 8 for k in range(1, 8)]
+    assert calibration.curve[-1].dice == 0, "no score reaches .875"
+    assert (calibration.specificity, calibration.reached, calibration.fell_short) == (
+        0.95,
+        None,
+        False,
+    )
+    assert {
+        name: (proportion.n, proportion.count)
+        for name, proportion in calibration.found_by_set.items()
+    } == {"SET": (2, 2)}
 
 
 def test_the_highest_dice_loses_if_it_flags_clean_frames(
@@ -101,28 +110,30 @@ def test_the_highest_dice_loses_if_it_flags_clean_frames(
     pairs = [pair._replace(name=f"SET/{pair.name}") for pair in find_pairs(tmp_path / "SET")]
     free = clean(90, 200, 210, radius=10)
     # Frames of 200 and 210 have the peaks of the polyps: they stay flagged whatever is chosen.
-    found = calibrate(score, pairs, free, engine="openvino int8", specificity=1 / 3)
-    assert found.best.threshold <= 100 / 256
-    assert found.best.flagged == 3
-    assert found.chosen.flagged == 2
-    assert found.chosen.dice == pytest.approx(found.best.dice), "the peak costs no mask"
-    assert found.chosen.threshold <= 100 / 256
-    assert found.min_peak == 91 / 256, "the lowest that does it"
-    assert found.reached == pytest.approx(1 / 3)
-    assert not found.fell_short
+    calibration = calibrate(score, pairs, free, engine="openvino int8", specificity=1 / 3)
+    assert calibration.best.threshold <= 100 / 256
+    assert calibration.best.flagged == 3
+    assert calibration.chosen.flagged == 2
+    assert calibration.chosen.dice == pytest.approx(calibration.best.dice), "the peak costs no mask"
+    assert calibration.chosen.threshold <= 100 / 256
+    assert calibration.min_peak == 91 / 256, "the lowest that does it"
+    assert calibration.reached == pytest.approx(1 / 3)
+    assert not calibration.fell_short
 
 
 def test_a_useful_peak_close_to_one_is_among_the_candidates(
     polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
 ) -> None:
-    found = calibrate(score, polyps(20, 30, peak=255), clean(253, 254), engine="openvino int8")
-    assert (found.chosen.found, found.chosen.flagged) == (2, 0)
-    assert found.min_peak == 255 / 256
-    assert found.chosen.dice == 1.0
-    assert found.reached == 1.0
-    assert found.froc[-1].min_peak == 255 / 256
-    assert (found.froc[-1].overlapped, found.froc[-1].flagged) == (1.0, 0.0)
-    assert found.froc[0].flagged == 1.0
+    calibration = calibrate(
+        score, polyps(20, 30, peak=255), clean(253, 254), engine="openvino int8"
+    )
+    assert (calibration.chosen.found, calibration.chosen.flagged) == (2, 0)
+    assert calibration.min_peak == 255 / 256
+    assert calibration.chosen.dice == 1.0
+    assert calibration.reached == 1.0
+    assert calibration.froc[-1].min_peak == 255 / 256
+    assert (calibration.froc[-1].overlapped, calibration.froc[-1].flagged) == (1.0, 0.0)
+    assert calibration.froc[0].flagged == 1.0
 
 
 def test_what_no_candidate_reaches_is_told(
@@ -130,10 +141,12 @@ def test_what_no_candidate_reaches_is_told(
 ) -> None:
     """A goal that no candidate reaches is reported, and the fewest are flagged."""
     # Three of four clean frames have the peak of the polyps; to flag none, no polyp could be found.
-    found = calibrate(score, polyps(20, 30), clean(200, 200, 200, 120), engine="openvino int8")
-    assert found.fell_short
-    assert found.reached == pytest.approx(0.25)
-    assert (found.chosen.found, found.chosen.flagged) == (2, 3)
+    calibration = calibrate(
+        score, polyps(20, 30), clean(200, 200, 200, 120), engine="openvino int8"
+    )
+    assert calibration.fell_short
+    assert calibration.reached == pytest.approx(0.25)
+    assert (calibration.chosen.found, calibration.chosen.flagged) == (2, 3)
 
 
 def test_small_alarms_are_left_out_where_no_polyp_is_as_small(
@@ -142,14 +155,14 @@ def test_small_alarms_are_left_out_where_no_polyp_is_as_small(
     free = clean(250, radius=3)
     (alarm,) = regions(disc(3, 250), (SIZE, SIZE), OperatingPoint(0.5, 0))
     assert 0.001 < alarm.area < 0.003
-    found = calibrate(score, polyps(20, 30), free, engine="openvino int8")
-    assert found.min_region > alarm.area
-    assert found.chosen.flagged == 0
+    calibration = calibrate(score, polyps(20, 30), free, engine="openvino int8")
+    assert calibration.min_region > alarm.area
+    assert calibration.chosen.flagged == 0
     # The wanted specificity comes first: a polyp of that size is given up for it.
     lost = calibrate(score, polyps(20, 3), free, engine="openvino int8")
     assert (lost.chosen.found, lost.chosen.flagged) == (1, 0)
-    kept = calibrate(score, polyps(20, 3), free, engine="openvino int8", specificity=0)
-    assert (kept.chosen.found, kept.chosen.flagged) == (2, 1)
+    larger = calibrate(score, polyps(20, 3), free, engine="openvino int8", specificity=0)
+    assert (larger.chosen.found, larger.chosen.flagged) == (2, 1)
 
 
 def test_every_hospital_counts_the_same(
@@ -159,14 +172,17 @@ def test_every_hospital_counts_the_same(
     # unflagged.
     pairs = [*polyps(*[20] * 5, dataset="A"), *polyps(3, dataset="B")]
     free = [*clean(*[40] * 9, name="quiet"), *clean(230, name="loud")]
-    found = calibrate(score, pairs, free, engine="openvino int8")
-    assert found.fell_short
-    assert found.reached == pytest.approx(0.5)
-    assert {name: (held.n, held.count) for name, held in found.flagged_by_set.items()} == {
+    calibration = calibrate(score, pairs, free, engine="openvino int8")
+    assert calibration.fell_short
+    assert calibration.reached == pytest.approx(0.5)
+    assert {
+        name: (proportion.n, proportion.count)
+        for name, proportion in calibration.flagged_by_set.items()
+    } == {
         "quiet": (9, 0),
         "loud": (1, 1),
     }
-    assert found.flagged_by_sequence["loud/s00"].count == 1
+    assert calibration.flagged_by_sequence["loud/s00"].count == 1
     missed = calibrate(score, pairs, clean(250, radius=3, name="specks"), engine="openvino int8")
     assert missed.chosen.dice == pytest.approx(0.5), "the mean over hospitals, not 5/6 over frames"
 
@@ -175,20 +191,20 @@ def test_the_stated_dice_is_what_an_evaluation_measures(
     polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
 ) -> None:
     pairs, free = polyps(20, 30, peak=240), clean(210, 60)
-    found = calibrate(score, pairs, free, engine="openvino int8")
-    for held in (found.chosen, found.best):
-        point = OperatingPoint(held.threshold, *found.limits(held))
+    calibration = calibrate(score, pairs, free, engine="openvino int8")
+    for figures in (calibration.chosen, calibration.best):
+        point = OperatingPoint(figures.threshold, *calibration.limits(figures))
         report = evaluate(pairs, score, clean=free, point=point)
-        assert report.dice == held.dice
-        assert report.negatives.flagged == held.flagged
+        assert report.dice == figures.dice
+        assert report.negatives.flagged == figures.flagged
 
 
 def test_pairs_without_a_polyp_count_as_clean_frames(polyps: MakePairs, tmp_path: Path) -> None:
     polyps(20)
     write(tmp_path / "SET", "clean", disc(20, 120), np.zeros((SIZE, SIZE), np.uint8))
-    found = calibrate(score, find_pairs(tmp_path / "SET"), [], engine="tflite int8")
-    assert (found.data, found.negatives) == ({"given": 1}, {"given": 1})
-    assert found.chosen.flagged == 0
+    calibration = calibrate(score, find_pairs(tmp_path / "SET"), [], engine="tflite int8")
+    assert (calibration.data, calibration.negatives) == ({"given": 1}, {"given": 1})
+    assert calibration.chosen.flagged == 0
 
 
 def test_data_that_cannot_choose_is_refused(polyps: MakePairs, tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ def test_the_worst_frame_is_named_and_dice_is_compared() -> None:
 
 
 def test_hard_frames_are_hard_and_the_same_every_time() -> None:
-    given, again = hard_frames((24, 33)), hard_frames((24, 33))
-    assert given.frames.shape == (len(given.names), 24, 33, 3)
-    assert np.array_equal(given.frames, again.frames)
-    by_name = dict(zip(given.names, given.frames, strict=True))
+    hard, again = hard_frames((24, 33)), hard_frames((24, 33))
+    assert hard.frames.shape == (len(hard.names), 24, 33, 3)
+    assert np.array_equal(hard.frames, again.frames)
+    by_name = dict(zip(hard.names, hard.frames, strict=True))
     assert by_name["black"].max() == 0
     assert by_name["white"].min() == 255
     assert by_name["checkerboard of 1"][0, :4, 0].tolist() == [0, 255, 0, 255]

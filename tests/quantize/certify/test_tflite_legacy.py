@@ -67,16 +67,16 @@ def test_scores_are_those_of_the_canonical_graph(student: Callable[[], Student])
     )
     expected = canonical_scores(canonical, frames)
     assert len(np.unique(expected)) > 8, "scores that hardly vary would prove nothing"
-    (whole,) = (engine for engine in export_engines(canonical) if engine.runtime == "tflite")
-    found = old_runtime_scores(whole.contents[0], frames, threads=1)
-    assert found is not None
-    assert np.count_nonzero(found != expected) == 0
+    (tflite,) = (engine for engine in export_engines(canonical) if engine.runtime == "tflite")
+    scores = old_runtime_scores(tflite.contents[0], frames, threads=1)
+    assert scores is not None
+    assert np.count_nonzero(scores != expected) == 0
     (floating,) = (
         e for e in export_engines(canonicalize(plain, (SIZE, SIZE))) if e.runtime == "tflite"
     )
-    found = old_runtime_scores(floating.contents[0], frames, threads=1)
-    assert found is not None
-    assert np.abs(found.astype(int) - engine_scores(floating, frames, threads=1)).max() <= 1
+    scores = old_runtime_scores(floating.contents[0], frames, threads=1)
+    assert scores is not None
+    assert np.abs(scores.astype(int) - engine_scores(floating, frames, threads=1)).max() <= 1
 
 
 @needs_old_python

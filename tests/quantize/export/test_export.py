@@ -81,8 +81,8 @@ def make(student: Student) -> Made:
     quantized = quantize_student(student, samples)
     canonical = canonicalize(quantized, (SIZE, SIZE))
     engines = export_engines(canonical) + export_engines(canonicalize(student, (SIZE, SIZE)))
-    named = {f"{engine.runtime} {engine.precision}": engine for engine in engines}
-    return Made(student, quantized, canonical, named, frames)
+    by_name = {f"{engine.runtime} {engine.precision}": engine for engine in engines}
+    return Made(student, quantized, canonical, by_name, frames)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def edge_s() -> Made:
 def weights_of_tflite(content: bytes) -> list[NDArray[np.int8]]:
     """int8 constants, output channel first."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    found = []
+    weights = []
     for operation in model.subgraphs[0].operators:
         code = model.operatorCodes[operation.opcodeIndex].builtinCode
         if code in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D):
@@ -109,8 +109,8 @@ def weights_of_tflite(content: bytes) -> list[NDArray[np.int8]]:
                 tensor.shape
             )
             depthwise = code == schema.BuiltinOperator.DEPTHWISE_CONV_2D
-            found.append(values.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)))
-    return found
+            weights.append(values.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)))
+    return weights
 
 
 def weights_of_openvino(contents: list[bytes]) -> list[NDArray[np.int8]]:
@@ -123,24 +123,26 @@ def weights_of(canonical: Canonical) -> list[NDArray[np.int8]]:
     return [buffer.numpy() for buffer in canonical.module.buffers() if buffer.dtype == torch.int8]
 
 
-def same_integers(made: Made) -> None:
-    expected = sorted(np.sort(weight, axis=None).tobytes() for weight in weights_of(made.canonical))
-    tflite = weights_of_tflite(made.engines["tflite int8"].contents[0])
-    openvino = weights_of_openvino(made.engines["openvino int8"].contents)
+def same_integers(exported: Made) -> None:
+    expected = sorted(
+        np.sort(weight, axis=None).tobytes() for weight in weights_of(exported.canonical)
+    )
+    tflite = weights_of_tflite(exported.engines["tflite int8"].contents[0])
+    openvino = weights_of_openvino(exported.engines["openvino int8"].contents)
     assert sorted(np.sort(weight, axis=None).tobytes() for weight in tflite) == expected
     assert sorted(np.sort(weight, axis=None).tobytes() for weight in openvino) == expected
-    for weight in weights_of(made.canonical):
+    for weight in weights_of(exported.canonical):
         depthwise = weight.shape[1] == 1 < weight.shape[0]
         # Sums of two products of a dense layer stay within 16 bits: 2 * 255 * 63 < 2^15.
         assert np.abs(weight.astype(int)).max() <= (127 if depthwise else 63)
 
 
-def same_scores(made: Made, frames: NDArray[np.uint8]) -> None:
+def same_scores(exported: Made, frames: NDArray[np.uint8]) -> None:
     """Every INT8 engine gives the canonical graph's scores, all of them."""
-    scores = canonical_scores(made.canonical, frames)
+    scores = canonical_scores(exported.canonical, frames)
     assert len(np.unique(scores)) > 8, "scores that hardly vary would prove nothing"
     for name in ("openvino int8", "tflite int8"):
-        differing = np.count_nonzero(engine_scores(made.engines[name], frames) != scores)
+        differing = np.count_nonzero(engine_scores(exported.engines[name], frames) != scores)
         assert differing == 0, f"{name}: {differing} of {scores.size} scores"
 
 
@@ -187,9 +189,9 @@ def test_nothing_but_the_final_sigmoid_is_float(unet: Made) -> None:
 
 
 def test_scales_are_shared_across_concat_and_shuffle(unet: Made) -> None:
-    found = quantizers(unet.quantized)
-    up = next(name for name in found if "pixel_shuffle" in name)
-    sharing = [name for name, quantizer in found.items() if quantizer is found[up]]
+    by_name = quantizers(unet.quantized)
+    up = next(name for name in by_name if "pixel_shuffle" in name)
+    sharing = [name for name, quantizer in by_name.items() if quantizer is by_name[up]]
     # The skip, the convolution before the shuffle, and the shuffle itself.
     assert len(sharing) == 3
 
@@ -255,19 +257,19 @@ class Gated(Student):
 def test_attention_gives_the_same_integers_in_every_runtime() -> None:
     torch.manual_seed(4)
     student = teach(Gated(), 30)
-    made = make(student)
-    same_scores(made, np.concatenate([made.frames, hard_frames(8)]))
-    same_integers(made)
+    exported = make(student)
+    same_scores(exported, np.concatenate([exported.frames, hard_frames(8)]))
+    same_integers(exported)
     row = compare_maps(
         "torch",
         "canonical",
-        torch_scores(made.quantized, made.frames),
-        canonical_scores(made.canonical, made.frames),
+        torch_scores(exported.quantized, exported.frames),
+        canonical_scores(exported.canonical, exported.frames),
     )
     assert row.max_difference <= 4
-    expected = torch_scores(made.student, made.frames).astype(int)
+    expected = torch_scores(exported.student, exported.frames).astype(int)
     for name in ("openvino f32", "tflite f32"):
-        assert np.abs(engine_scores(made.engines[name], made.frames) - expected).max() <= 1
+        assert np.abs(engine_scores(exported.engines[name], exported.frames) - expected).max() <= 1
 
 
 @pytest.mark.slow
@@ -288,10 +290,10 @@ def test_engines_of_the_deeper_students_are_the_canonical_graph(
     student: Callable[[], Student],
 ) -> None:
     torch.manual_seed(0)
-    made = make(teach(student(), 20))
-    same_scores(made, np.concatenate([made.frames, hard_frames(4)]))
-    same_integers(made)
-    assert made.engines["tflite int8"].float_ops == []
+    exported = make(teach(student(), 20))
+    same_scores(exported, np.concatenate([exported.frames, hard_frames(4)]))
+    same_integers(exported)
+    assert exported.engines["tflite int8"].float_ops == []
 
 
 def test_average_over_an_even_number_of_cells_is_refused() -> None:
@@ -319,31 +321,31 @@ class Plain(Student):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
     torch.manual_seed(1)
-    made = make(Plain(nn.ReLU6(), stride=stride))
+    exported = make(Plain(nn.ReLU6(), stride=stride))
     gray = np.full((1, SIZE, SIZE, 3), 127, np.uint8)
     bright = np.full((1, SIZE, SIZE, 3), 250, np.uint8)
-    for name, engine in made.engines.items():
+    for name, engine in exported.engines.items():
         # 127 is zero after normalization, so a border of zeros cannot be told from the picture.
         assert len(np.unique(engine_scores(engine, gray))) == 1, name
         scores = engine_scores(engine, bright).astype(int)
         quantized = name.endswith("int8")
         expected = (
-            canonical_scores(made.canonical, bright)
+            canonical_scores(exported.canonical, bright)
             if quantized
-            else torch_scores(made.student, bright)
+            else torch_scores(exported.student, bright)
         )
         assert np.abs(scores - expected).max() <= (0 if quantized else 1), name
         assert len(np.unique(scores[0])) > 1, "a border of zeros beside a bright picture shows"
-    assert len(np.unique(canonical_scores(made.canonical, gray))) == 1
+    assert len(np.unique(canonical_scores(exported.canonical, gray))) == 1
 
 
 def test_mask_is_where_the_logit_is_not_negative() -> None:
     torch.manual_seed(2)
-    made = make(Plain(nn.ReLU()))
+    exported = make(Plain(nn.ReLU()))
     with torch.no_grad():
-        logits = made.quantized(images_tensor(made.frames))[:, 0].numpy()
+        logits = exported.quantized(images_tensor(exported.frames))[:, 0].numpy()
     sure = np.abs(logits) > 1e-3
-    masks = canonical_scores(made.canonical, made.frames) >= 128
+    masks = canonical_scores(exported.canonical, exported.frames) >= 128
     assert np.array_equal(masks[sure], (logits >= 0)[sure])
 
 

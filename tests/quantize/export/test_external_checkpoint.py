@@ -215,7 +215,7 @@ def test_safetensors_and_any_precision_are_read_as_float32(
 
 def test_other_objects_and_text_are_named(student: Student, tmp_path: Path) -> None:
     state = student.state_dict()
-    for value, named in (
+    for value, text in (
         ({"model": state, "args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
         ({"model": state, "best": np.float64(0.9)}, "numpy"),
     ):
@@ -223,7 +223,7 @@ def test_other_objects_and_text_are_named(student: Student, tmp_path: Path) -> N
         with pytest.raises(TrainingError, match=r"w\.pt is not a readable checkpoint") as caught:
             load_student_file(tmp_path / "w.pt", "edge-xs")
         assert "Python objects beside the weights" in caught.value.got
-        assert named in caught.value.got
+        assert text in caught.value.got
         assert "weights alone" in caught.value.hint
     (tmp_path / "text.pt").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(TrainingError, match=r"text\.pt is not a readable checkpoint") as caught:

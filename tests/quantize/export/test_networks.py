@@ -74,9 +74,11 @@ def pyramid(decoder: str, *, dynamic_head: bool = False, detection: bool = False
 
 def phantoms(first: int, count: int) -> tuple[np.ndarray[Any, Any], torch.Tensor]:
     """Frames (N, H, W, 3) of the phantom and their masks (N, 1, H, W)."""
-    found = [render(seed, size=(SIZE, SIZE)) for seed in range(first, first + count)]
-    masks = np.stack([picture.mask for picture in found])
-    return np.stack([picture.image for picture in found]), torch.from_numpy(masks)[:, None].float()
+    pictures = [render(seed, size=(SIZE, SIZE)) for seed in range(first, first + count)]
+    masks = np.stack([picture.mask for picture in pictures])
+    return np.stack([picture.image for picture in pictures]), torch.from_numpy(masks)[
+        :, None
+    ].float()
 
 
 def certificate(student: Student) -> tuple[dict[str, ParityRow], dict[str, ExportedEngine]]:
@@ -91,8 +93,8 @@ def certificate(student: Student) -> tuple[dict[str, ParityRow], dict[str, Expor
         logits, boxes = student(x[part]), None
         if student.planes > 1:
             logits, boxes = split_planes(logits)
-        wanted = nn.functional.adaptive_avg_pool2d(masks[part], logits.shape[-1])
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted)
+        target = nn.functional.adaptive_avg_pool2d(masks[part], logits.shape[-1])
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
         if boxes is not None:
             loss = loss + detection_loss(boxes, masks[part], contrast_weight=0.0, hard_frames=False)
         optimizer.zero_grad()
@@ -102,8 +104,8 @@ def certificate(student: Student) -> tuple[dict[str, ParityRow], dict[str, Expor
     quantized = quantize_student(student, [image[None] for image in x[:8]])
     canonical = canonicalize(quantized, (SIZE, SIZE))
     engines = export_engines(canonical)
-    shown = np.concatenate([phantoms(100, 6)[0], hard_frames((SIZE, SIZE)).frames])
-    rows = parity_rows(student, quantized, canonical, engines, FrameSet("frames", shown))
+    all_frames = np.concatenate([phantoms(100, 6)[0], hard_frames((SIZE, SIZE)).frames])
+    rows = parity_rows(student, quantized, canonical, engines, FrameSet("frames", all_frames))
     return (
         {f"{row.left} - {row.right}": row for row in rows},
         {engine.runtime: engine for engine in engines},

@@ -103,18 +103,18 @@ def scores_of(model: bytes, frames: NDArray[np.uint8], threads: int = 1) -> NDAr
         engine.close()
 
 
-def same_scores(made: Made, frames: NDArray[np.uint8]) -> None:
-    expected = canonical_scores(made.canonical, frames)
+def same_scores(exported: Made, frames: NDArray[np.uint8]) -> None:
+    expected = canonical_scores(exported.canonical, frames)
     assert len(np.unique(expected)) > 8, "scores that hardly vary would prove nothing"
-    differing = np.count_nonzero(scores_of(made.int8, frames) != expected)
+    differing = np.count_nonzero(scores_of(exported.int8, frames) != expected)
     assert differing == 0, f"{differing} of {expected.size} scores"
-    plain = scores_of(made.f32, frames).astype(int)
-    assert np.abs(plain - torch_scores(made.student, frames)).max() <= 1
+    plain = scores_of(exported.f32, frames).astype(int)
+    assert np.abs(plain - torch_scores(exported.student, frames)).max() <= 1
 
 
 def constants(model: bytes) -> dict[str, NDArray[np.generic]]:
-    held = onnx.load_model_from_string(model).graph.initializer
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in held}
+    tensors = onnx.load_model_from_string(model).graph.initializer
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +144,15 @@ def test_the_file_is_valid_and_holds_the_canonical_integers(unet: Made) -> None:
     weights = [
         buffer.numpy() for buffer in unet.canonical.module.buffers() if buffer.dtype == torch.int8
     ]
-    held = [
+    stored = [
         values
         for values in constants(unet.int8).values()
         if values.dtype == np.int8 and values.ndim == 4
     ]
-    assert sorted(weight.tobytes() for weight in held) == sorted(
+    assert sorted(weight.tobytes() for weight in stored) == sorted(
         weight.tobytes() for weight in weights
     )
-    assert min(int(weight.min()) for weight in held) >= -127
+    assert min(int(weight.min()) for weight in stored) >= -127
     biases = [values for values in constants(unet.int8).values() if values.dtype == np.int32]
     assert len(biases) == len(weights)
     assert all(
@@ -174,29 +174,33 @@ def test_nothing_of_a_unet_is_float_and_all_of_its_f32_engine_is(unet: Made) -> 
 
 def test_every_runtime_and_precision_is_exported_and_compared(unet: Made) -> None:
     plain = export_engines(canonicalize(unet.student, (SIZE, SIZE)))
-    whole = export_engines(unet.canonical)
-    assert [(e.runtime, e.precision) for e in whole] == [
+    exported = export_engines(unet.canonical)
+    assert [(e.runtime, e.precision) for e in exported] == [
         (n, "int8") for n in ("openvino", "tflite", "onnx")
     ]
-    assert whole[2].contents == [unet.int8]
-    assert whole[2].paths == ["engines/onnx/model.onnx"]
-    assert whole[2].float_ops == []
+    assert exported[2].contents == [unet.int8]
+    assert exported[2].paths == ["engines/onnx/model.onnx"]
+    assert exported[2].float_ops == []
     assert plain[2].float_ops == ["all: an f32 engine"]
     rows = parity_rows(
-        unet.student, unet.quantized, unet.canonical, whole + plain, FrameSet("phantom", phantom(3))
+        unet.student,
+        unet.quantized,
+        unet.canonical,
+        exported + plain,
+        FrameSet("phantom", phantom(3)),
     )
-    found = {(row.left, row.right): row for row in rows}
-    assert found["canonical int8", "onnx int8"].max_difference == 0
-    assert found["torch f32", "onnx f32"].max_difference <= 1
+    by_pair = {(row.left, row.right): row for row in rows}
+    assert by_pair["canonical int8", "onnx int8"].max_difference == 0
+    assert by_pair["torch f32", "onnx f32"].max_difference <= 1
 
 
 def test_bf16_shares_the_files_of_the_f32_engine(unet: Made) -> None:
     engines = {e.runtime: e for e in export_engines(canonicalize(unet.student, (SIZE, SIZE)))}
-    made = bf16_engine(engines["openvino"])
-    assert made.entry().precision == "bf16"
-    assert made.entry().files == engines["openvino"].entry().files
-    assert made.contents is engines["openvino"].contents
-    assert "bf16" in made.float_ops[0]
+    engine = bf16_engine(engines["openvino"])
+    assert engine.entry().precision == "bf16"
+    assert engine.entry().files == engines["openvino"].entry().files
+    assert engine.contents is engines["openvino"].contents
+    assert "bf16" in engine.float_ops[0]
     for wrong in (engines["onnx"], ExportedEngine("openvino", "int8", [], [])):
         with pytest.raises(UsageError, match="bf16"):
             bf16_engine(wrong)
@@ -228,10 +232,10 @@ class Attention(Student):
 
 def test_attention_is_exact_and_float_operations_are_listed() -> None:
     torch.manual_seed(4)
-    made = make(teach(Attention()))
-    same_scores(made, all_frames(12))
-    assert {kind.split()[0] for kind in onnx_float_ops(made.int8)} == FLOAT_PARTS
-    onnx_engine = export_engines(made.canonical)[2]
+    exported = make(teach(Attention()))
+    same_scores(exported, all_frames(12))
+    assert {kind.split()[0] for kind in onnx_float_ops(exported.int8)} == FLOAT_PARTS
+    onnx_engine = export_engines(exported.canonical)[2]
     assert len(onnx_engine.float_ops) == len(FLOAT_PARTS)
     assert all(
         ": " in line and "the runtime has no integer kernel" not in line
@@ -257,10 +261,10 @@ def test_attention_is_exact_and_float_operations_are_listed() -> None:
 )
 def test_every_kind_of_student_is_exact(name: str, student: Callable[[], Student]) -> None:
     torch.manual_seed(0)
-    made = make(teach(student()))
-    same_scores(made, all_frames(16))
-    assert {kind.split()[0] for kind in onnx_float_ops(made.int8)} <= FLOAT_PARTS
-    assert (onnx_float_ops(made.int8) == []) is (name != "pranet")
+    exported = make(teach(student()))
+    same_scores(exported, all_frames(16))
+    assert {kind.split()[0] for kind in onnx_float_ops(exported.int8)} <= FLOAT_PARTS
+    assert (onnx_float_ops(exported.int8) == []) is (name != "pranet")
 
 
 @pytest.mark.slow
@@ -296,14 +300,14 @@ class Plain(Student):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
     torch.manual_seed(1)
-    made = make(Plain(nn.ReLU6(), stride))
+    exported = make(Plain(nn.ReLU6(), stride))
     gray, bright = (np.full((1, SIZE, SIZE, 3), value, np.uint8) for value in (127, 250))
-    for model in (made.int8, made.f32):
+    for model in (exported.int8, exported.f32):
         # 127 is zero after normalization, so a border of zeros cannot be told from the picture.
         assert len(np.unique(scores_of(model, gray))) == 1
         assert len(np.unique(scores_of(model, bright)[0])) > 1
     np.testing.assert_array_equal(
-        scores_of(made.int8, bright), canonical_scores(made.canonical, bright)
+        scores_of(exported.int8, bright), canonical_scores(exported.canonical, bright)
     )
 
 
@@ -311,12 +315,12 @@ def test_an_activation_that_ends_inside_its_grid_clamps() -> None:
     """An activation that ends inside its grid clamps the integers."""
     torch.manual_seed(3)
     # The sum's grid holds negative values and those beyond the clamp, and every branch shares it.
-    made = make(teach(Clamped()))
-    kinds = [node.op_type for node in onnx.load_model_from_string(made.int8).graph.node]
+    exported = make(teach(Clamped()))
+    kinds = [node.op_type for node in onnx.load_model_from_string(exported.int8).graph.node]
     assert "Clip" in kinds
     assert "Relu" not in kinds
-    same_scores(made, all_frames())
-    assert onnx_float_ops(made.int8) == []
+    same_scores(exported, all_frames())
+    assert onnx_float_ops(exported.int8) == []
 
 
 class Clamped(Student):

@@ -21,7 +21,7 @@ from quantize.graph.grids import (
     Grid,
     activation_grids,
     logit_nodes,
-    settle_bias,
+    round_bias,
     target_grid,
     tie_free_scales,
 )
@@ -71,12 +71,12 @@ def test_bias_is_whole_and_logits_round_down() -> None:
     scale = torch.tensor([0.01, 0.02], dtype=torch.float64)
     bias = torch.tensor([0.5, -0.25], dtype=torch.float64)
     step = scale * INPUT_GRID.scale
-    settled = settle_bias(bias, scale, INPUT_GRID, down=False)
+    settled = round_bias(bias, scale, INPUT_GRID, down=False)
     assert torch.allclose(settled / step, (settled / step).round(), atol=1e-9)
     assert bool(((settled - bias).abs() <= step / 2).all())
-    lower = settle_bias(bias, scale, INPUT_GRID, down=True)
+    lower = round_bias(bias, scale, INPUT_GRID, down=True)
     assert torch.allclose(
-        lower, settle_bias(bias - LOGIT_GRID.scale / 2, scale, INPUT_GRID, down=False)
+        lower, round_bias(bias - LOGIT_GRID.scale / 2, scale, INPUT_GRID, down=False)
     )
 
 
@@ -156,9 +156,9 @@ def test_products_meet_no_tie_and_logits_share_one_grid() -> None:
         ratio = first * second / grids[int(arguments(rounded)["index"])].scale * ADD_DENOMINATOR
         assert ratio == pytest.approx(round(ratio), abs=1e-5)
         assert round(ratio) >= 1
-    held = [int(arguments(node)["index"]) for node in logits if operator(node) == "quantizer"]
-    assert len(set(held)) == 2
-    assert all(grids[index] == LOGIT_GRID for index in held)
+    indices = [int(arguments(node)["index"]) for node in logits if operator(node) == "quantizer"]
+    assert len(set(indices)) == 2
+    assert all(grids[index] == LOGIT_GRID for index in indices)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     align(model, example)
     after = model.state_dict()

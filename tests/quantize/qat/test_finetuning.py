@@ -95,8 +95,8 @@ def tuned(path: Path, model: nn.Module, epochs: int) -> Finetuning:
 def test_resumed_fine_tuning_ends_in_the_same_bits(tmp_path: Path) -> None:
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-    whole = tuned(tmp_path / "whole", quantized_plain(), 2)
-    whole.train()
+    uncut = tuned(tmp_path / "whole", quantized_plain(), 2)
+    uncut.train()
     cut = tuned(tmp_path / "cut", quantized_plain(), 2)
     cut.config = msgspec.structs.replace(cut.config, epochs=2)
     with pytest.MonkeyPatch.context() as patch:
@@ -115,7 +115,7 @@ def test_resumed_fine_tuning_ends_in_the_same_bits(tmp_path: Path) -> None:
     again = tuned(tmp_path / "cut", model, 2)
     again.restore(state)
     again.train()
-    left, right = whole.model.state_dict(), again.model.state_dict()
+    left, right = uncut.model.state_dict(), again.model.state_dict()
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
     first = (tmp_path / "whole" / "metrics.jsonl").read_bytes().splitlines()[0]
@@ -147,14 +147,14 @@ def test_loss_that_is_not_finite_stops_fine_tuning(tmp_path: Path) -> None:
 
 def test_ranges_train_in_the_first_half_and_rest_in_the_second(tmp_path: Path) -> None:
     model = quantized_plain()
-    seen: list[dict[str, Tensor]] = []
+    snapshots: list[dict[str, Tensor]] = []
     original = Finetuning._train_epoch
 
     def watched(self: Finetuning, bar: object) -> dict[str, float]:
-        seen.append(ranges(model))
-        found = original(self, bar)
-        seen.append(ranges(model))
-        return found
+        snapshots.append(ranges(model))
+        losses = original(self, bar)
+        snapshots.append(ranges(model))
+        return losses
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quantize.qat.finetuning.align", lambda *_: None)
@@ -162,7 +162,7 @@ def test_ranges_train_in_the_first_half_and_rest_in_the_second(tmp_path: Path) -
         tuned(tmp_path, model, 4).train()
     moved = [
         any(not torch.equal(a[n], b[n]) for n in a)
-        for a, b in zip(seen[::2], seen[1::2], strict=True)
+        for a, b in zip(snapshots[::2], snapshots[1::2], strict=True)
     ]
     assert moved == [True, True, False, False]
 
@@ -192,14 +192,14 @@ def test_a_run_that_was_not_quantized_is_named(tmp_path: Path) -> None:
 
 
 def test_folder_of_a_quantization_stands_for_its_run(tmp_path: Path) -> None:
-    for given, bits, expected in (
+    for folder, bits, expected in (
         ("run", None, "run/qat8"),
         ("run", 4, "run/qat4"),
         ("run/qat4", None, "run/qat4"),
         ("run/qat4", 8, "run/qat8"),
         ("run/qat8", 4, "run/qat4"),
     ):
-        assert qat_path(tmp_path / given, bits) == tmp_path / expected
+        assert qat_path(tmp_path / folder, bits) == tmp_path / expected
     for bits in (2, 3, 5, 16):
         with pytest.raises(UsageError, match=f"{bits} bits are not supported"):
             qat_path(tmp_path, bits)
@@ -231,8 +231,8 @@ class Unexportable(Plain):
     """Uses an operation that no engine has."""
 
     def maps(self, x: Tensor) -> StudentMaps:
-        found = super().maps(x)
-        return found._replace(logits=torch.erf(found.logits))
+        maps = super().maps(x)
+        return maps._replace(logits=torch.erf(maps.logits))
 
 
 def test_an_unexportable_student_is_refused_first(

@@ -20,10 +20,10 @@ from edge.errors import TrainingError, UsageError
 from quantize.graph.canonical import canonicalize
 from quantize.qat.finetuning import Finetuning
 from quantize.qat.keep_distillation import (
-    kept_objective,
+    build_kept_objective,
+    load_heads,
     quantized_maps,
     refuse_without_recipe,
-    take_heads,
 )
 from quantize.qat.nncf import quantize_student, quantized_state, restore
 from quantize.runs.folder import QatConfig, load_qat_checkpoint
@@ -92,12 +92,12 @@ CONFIG = make_config(
 
 def student() -> Chain:
     torch.manual_seed(0)
-    made = Chain().eval()
-    norm = made.first[1]
+    network = Chain().eval()
+    norm = network.first[1]
     assert isinstance(norm, nn.BatchNorm2d)
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, 0.5, 0.1, 0.02]))
-    return made
+    return network
 
 
 def samples() -> list[Tensor]:
@@ -127,18 +127,18 @@ def test_maps_are_those_of_the_quantized_forward_pass(make: type[Student]) -> No
     torch.manual_seed(0)
     quantized = quantize_student(make().eval(), [2 * torch.rand(1, 3, 64, 64) - 1])
     images = 2 * torch.rand(2, 3, 64, 64) - 1
-    found = quantized_maps(quantized, images)
-    assert torch.equal(found.logits, quantized(images))
+    maps = quantized_maps(quantized, images)
+    assert torch.equal(maps.logits, quantized(images))
     plain = quantized.maps(images)  # type: ignore[operator]
-    assert not torch.equal(found.high, plain.high), "rounded"
-    assert found.high.shape == plain.high.shape
-    assert torch.unique(found.low).numel() <= 256 < torch.unique(plain.low).numel()
+    assert not torch.equal(maps.high, plain.high), "rounded"
+    assert maps.high.shape == plain.high.shape
+    assert torch.unique(maps.low).numel() <= 256 < torch.unique(plain.low).numel()
 
 
 def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> None:
     run = loaded(tmp_path)
     quantized = quantize_student(run.student, samples())
-    objective = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.3)
+    objective = build_kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.3)
     assert isinstance(objective, Difom)
     assert all(name.startswith("heads.") for name in objective.state_dict()), (
         "the student is not the objective's"
@@ -158,7 +158,7 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     ]
     assert any(grad is not None and float(grad.abs().max()) > 0 for grad in ranges)
     before = losses.total.item()
-    weighted = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.0)
+    weighted = build_kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.0)
     weighted.load_state_dict(objective.state_dict())
     alone = weighted(batch, Step(0, 0))
     assert alone.total.item() == pytest.approx(
@@ -173,33 +173,35 @@ def test_the_run_s_heads_see_equalized_maps_as_before(tmp_path: Path) -> None:
     trained = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS, CHANNELS])
     save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"objective": trained.state_dict()})
     quantized = quantize_student(run.student, samples())
-    objective = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.3)
-    assert take_heads(objective, run, quantized, samples())
+    objective = build_kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.3)
+    assert load_heads(objective, run, quantized, samples())
     batch = next(Taught().batches(0))
     with torch.no_grad():
-        grown, whole = quantized.maps(batch.images), run.student.maps(batch.images)  # type: ignore[operator]
-        assert float(grown.low[:, 3].amax()) > 5 * float(whole.low[:, 3].amax()), (
+        grown, original = quantized.maps(batch.images), run.student.maps(batch.images)  # type: ignore[operator]
+        assert float(grown.low[:, 3].amax()) > 5 * float(original.low[:, 3].amax()), (
             "this student is equalized"
         )
-        for mine, theirs in zip(objective.heads, trained.heads, strict=True):
-            for found, wanted in zip(mine(grown, (8, 8)), theirs(whole, (8, 8)), strict=True):
-                assert float((found - wanted).abs().max()) < 0.05 * float(wanted.std())
+        for own_head, trained_head in zip(objective.heads, trained.heads, strict=True):
+            for actual, expected in zip(
+                own_head(grown, (8, 8)), trained_head(original, (8, 8)), strict=True
+            ):
+                assert float((actual - expected).abs().max()) < 0.05 * float(expected.std())
 
 
 def test_heads_start_anew_without_a_checkpoint(tmp_path: Path) -> None:
     """Heads start anew without a checkpoint and refuse a wrong one."""
     run = loaded(tmp_path)
     quantized = quantize_student(run.student, samples())
-    objective = kept_objective(run, quantized, [CHANNELS], 0.3)
-    assert not take_heads(objective, run, quantized, samples())
+    objective = build_kept_objective(run, quantized, [CHANNELS], 0.3)
+    assert not load_heads(objective, run, quantized, samples())
     wrong = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS + 1])
     last = tmp_path / "checkpoints" / "last.pt"
     save_checkpoint(last, {"objective": wrong.state_dict()})
     with pytest.raises(TrainingError, match="do not fit the run's teachers"):
-        take_heads(objective, run, quantized, samples())
+        load_heads(objective, run, quantized, samples())
     last.write_bytes(b"cut short")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
-        take_heads(objective, run, quantized, samples())
+        load_heads(objective, run, quantized, samples())
 
 
 def test_runs_without_a_recipe_have_nothing_to_keep_on() -> None:
@@ -214,7 +216,7 @@ def test_runs_without_a_recipe_have_nothing_to_keep_on() -> None:
 
 
 def tuned(path: Path, model: nn.Module) -> Finetuning:
-    objective = kept_objective(loaded(path), model, [CHANNELS, CHANNELS], 0.3)
+    objective = build_kept_objective(loaded(path), model, [CHANNELS, CHANNELS], 0.3)
     return Finetuning(
         path, QatConfig(epochs=3, lr=1e-2, distill_weight=0.3), Taught(), model, objective
     )
@@ -226,11 +228,11 @@ def test_distilled_fine_tuning_resumes_to_the_same_bits(
     """Distilled fine tuning trains heads and resumes to the same bits."""
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-    whole = tuned(tmp_path / "whole", quantize_student(student(), samples()))
-    assert whole.objective is not None
-    fresh = {name: value.clone() for name, value in whole.objective.state_dict().items()}
-    whole.train()
-    trained = whole.objective.state_dict()
+    uncut = tuned(tmp_path / "whole", quantize_student(student(), samples()))
+    assert uncut.objective is not None
+    fresh = {name: value.clone() for name, value in uncut.objective.state_dict().items()}
+    uncut.train()
+    trained = uncut.objective.state_dict()
     assert all(not torch.equal(fresh[name], trained[name]) for name in fresh)
     rows = (tmp_path / "whole" / "metrics.jsonl").read_text()
     assert rows.count('"distill"') == rows.count('"cwd"') == rows.count('"task"') == 3
@@ -253,7 +255,7 @@ def test_distilled_fine_tuning_resumes_to_the_same_bits(
     again.train()
     assert again.objective is not None
     for left, right in (
-        (whole.model.state_dict(), again.model.state_dict()),
+        (uncut.model.state_dict(), again.model.state_dict()),
         (trained, again.objective.state_dict()),
     ):
         assert left.keys() == right.keys()

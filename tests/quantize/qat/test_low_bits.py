@@ -146,13 +146,13 @@ def test_trained_coarse_weights_stay_on_their_grid_and_export(tmp_path: Path) ->
         torch.unique(weight).numel() <= 15 and int(weight.abs().max()) <= 7 for weight in after
     )
     canonical = canonicalize(quantized, (SIZE, SIZE))
-    given = frames()
-    expected = canonical_scores(canonical, given)
+    pictures = frames()
+    expected = canonical_scores(canonical, pictures)
     with torch.no_grad():
-        simulated = torch.sigmoid(quantized(images_tensor(given)))[:, 0].numpy() * 256
+        simulated = torch.sigmoid(quantized(images_tensor(pictures)))[:, 0].numpy() * 256
     assert np.abs(simulated - expected).mean() < 2, "what was trained is what runs"
     for engine in export_engines(canonical):
-        assert np.array_equal(engine_scores(engine, given), expected), engine.runtime
+        assert np.array_equal(engine_scores(engine, pictures), expected), engine.runtime
 
 
 def test_checkpoint_brings_the_grid_back() -> None:
@@ -175,10 +175,10 @@ def test_scale_has_less_error_than_the_whole_range() -> None:
         step = (scale / 7).view(-1, 1, 1, 1)
         return ((weight / step).round().clamp(-7, 7) * step - weight).square().sum(dim=(1, 2, 3))
 
-    whole = weight.abs().amax(dim=(1, 2, 3))
-    found = best_scale(weight, 7)
-    assert bool((error(found) <= error(whole)).all())
-    assert bool((error(found) < 0.9 * error(whole)).any())
+    full_range = weight.abs().amax(dim=(1, 2, 3))
+    best = best_scale(weight, 7)
+    assert bool((error(best) <= error(full_range)).all())
+    assert bool((error(best) < 0.9 * error(full_range)).any())
     assert torch.equal(best_scale(torch.zeros(2, 3, 1, 1), 7), torch.full((2,), 1e-12))
 
 
@@ -205,6 +205,6 @@ def test_ratio_is_of_the_layer_against_the_equalized_student() -> None:
     with torch.no_grad():
         x = student.deep(student.stem(images))
         exact = norm(conv(x))
-        found = norm(torch.conv2d(x, (conv.weight / step).round().clamp(-7, 7) * step))
-    expected = 10 * torch.log10(exact.square().sum() / (exact - found).square().sum()).item()
+        rounded = norm(torch.conv2d(x, (conv.weight / step).round().clamp(-7, 7) * step))
+    expected = 10 * torch.log10(exact.square().sum() / (exact - rounded).square().sum()).item()
     assert row.sqnr_db == pytest.approx(expected, abs=1.0), "8 bits of the input add little"

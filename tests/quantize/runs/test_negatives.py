@@ -32,9 +32,9 @@ class _Opened(Exception):  # noqa: N818 - a signal
         self.config = config
 
 
-@pytest.mark.parametrize(("given", "used"), [([], ["/of/run"]), (["/a", "/b"], ["/a", "/b"])])
+@pytest.mark.parametrize(("negatives", "used"), [([], ["/of/run"]), (["/a", "/b"], ["/a", "/b"])])
 def test_negatives_of_a_quantization_replace_those_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], used: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, negatives: list[str], used: list[str]
 ) -> None:
     config = make_config({"data": ["/data"], "negatives": ["/of/run"]})
 
@@ -49,7 +49,7 @@ def test_negatives_of_a_quantization_replace_those_of_the_run(
     monkeypatch.setattr(train, "recorded_splits", lambda *_, **__: None)
     monkeypatch.setattr(train, "open_data", opened)
     with pytest.raises(_Opened) as raised:
-        train.train_qat(tmp_path / "run", QatConfig(negatives=given))
+        train.train_qat(tmp_path / "run", QatConfig(negatives=negatives))
     assert raised.value.config.data.negatives == used
 
 
@@ -59,12 +59,12 @@ def test_no_clean_frame_that_was_trained_on_validates(tmp_path: Path) -> None:
     for number in range(8):
         cv2.imwrite(str(clean / f"s{number}_1.png"), np.full((8, 8, 3), number, np.uint8))
     config = make_config({"data": ["x"], "val_negatives": 0.4})
-    drawn = load_negatives([clean], val_fraction=0.4)
-    learned = drawn[1][0]
+    clean_splits = load_negatives([clean], val_fraction=0.4)
+    learned = clean_splits[1][0]
     run = tmp_path / "run"
     write_splits(run / SPLITS, Splits([], [], [learned], []))
-    given = QatConfig(negatives=[str(clean)])
-    splits = recorded_splits(run / "qat8", given, config, resume=False)
+    config_of_run = QatConfig(negatives=[str(clean)])
+    splits = recorded_splits(run / "qat8", config_of_run, config, resume=False)
     assert learned in splits.clean_train
-    assert splits.clean_validation == drawn[1][1:]
+    assert splits.clean_validation == clean_splits[1][1:]
     assert recorded_splits(run / "qat8", QatConfig(), config, resume=False).clean_train == [learned]

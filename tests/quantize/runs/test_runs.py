@@ -106,8 +106,8 @@ def test_from_a_run_to_a_bundle_that_verifies(
     report = read_report(tuned.path)
     assert [row.step for row in report.accuracy[:3]] == ["f32", "ptq", "qat"]
     assert {row.frames for row in report.accuracy} == {8}, "with the clean frames"
-    whole = {row.step: row for row in report.accuracy}
-    assert whole["openvino int8"].dice == whole["tflite int8"].dice
+    accuracy = {row.step: row for row in report.accuracy}
+    assert accuracy["openvino int8"].dice == accuracy["tflite int8"].dice
     assert all(
         row.dice_ci95 is not None and row.dice_ci95[0] <= (row.dice or 0) for row in report.accuracy
     )
@@ -159,18 +159,23 @@ def test_a_calibrated_bundle_is_verified_at_its_threshold(
         make_bundle(distilled.run, tmp_path / "bundle", negatives=[clean])
     bundle = make_bundle(distilled.run, tmp_path / "bundle", calibrated=True, negatives=[clean])
     output = bundle.manifest.output
-    made = output.calibration
-    assert made is not None
-    assert (output.threshold, output.min_region) == (made.chosen.threshold, made.min_region)
-    assert sum(made.data.values()) == 6
-    assert made.negatives == {"clean": 2, "more": 1}
-    assert [row.dice for row in bundle.manifest.accuracy] == [pytest.approx(made.chosen.dice)] * 2
-    assert made.specificity == 0.95
-    assert made.reached == 1 - made.chosen.flagged
-    assert sum(held.n for held in made.flagged_by_sequence.values()) == 3
+    calibration = output.calibration
+    assert calibration is not None
+    assert (output.threshold, output.min_region) == (
+        calibration.chosen.threshold,
+        calibration.min_region,
+    )
+    assert sum(calibration.data.values()) == 6
+    assert calibration.negatives == {"clean": 2, "more": 1}
+    assert [row.dice for row in bundle.manifest.accuracy] == [
+        pytest.approx(calibration.chosen.dice)
+    ] * 2
+    assert calibration.specificity == 0.95
+    assert calibration.reached == 1 - calibration.chosen.flagged
+    assert sum(proportion.n for proportion in calibration.flagged_by_sequence.values()) == 3
     assert verify_bundle(bundle).ok
     card = bundle.read("MODEL_CARD.md").decode()
-    assert f"| **chosen** | {made.chosen.threshold:.4f} |" in card
+    assert f"| **chosen** | {calibration.chosen.threshold:.4f} |" in card
     assert "1 of more" in card
 
 
@@ -189,12 +194,12 @@ def test_damaged_checkpoints_are_refused(distilled: Distilled, tmp_path: Path) -
 
 def steps_of(run: Path) -> list[dict[str, Tensor]]:
     """Everything in the last checkpoint, and in the best."""
-    found = []
+    states = []
     for name in ("last.pt", "best.pt"):
         state = load_qat_checkpoint(run / "qat8" / "checkpoints" / name, ("quantized",))
         leaves = {**state["quantized"]["model"], **state.get("objective", {})}
-        found.append({key: leaf for key, leaf in leaves.items() if isinstance(leaf, Tensor)})
-    return found
+        states.append({key: leaf for key, leaf in leaves.items() if isinstance(leaf, Tensor)})
+    return states
 
 
 def test_distilled_run_resumes_to_the_same_bits_and_report(
@@ -219,11 +224,11 @@ def test_distilled_run_resumes_to_the_same_bits_and_report(
         assert len(left) > 100
         assert [name for name in left if not torch.equal(left[name], right[name])] == []
     # OpenVINO numbers its operations through a process, so the length of its files is not compared.
-    again, whole = (
+    again, uncut = (
         msgspec.structs.replace(read_report(p), engines=[], header=None)
         for p in (cut / "qat8", tuned.path)
     )
-    assert again == whole
+    assert again == uncut
     rows = [
         msgspec.json.decode(line)
         for line in (cut / "qat8" / "metrics.jsonl").read_bytes().splitlines()
@@ -241,7 +246,7 @@ def test_four_bits_that_cost_too_much_are_written_and_refused(
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(distilled.runs))
     # Eight frames decide nothing by an interval.
     monkeypatch.setattr(
-        "quantize.certify.gate._Loss.fails", property(lambda found: found.loss > found.allowed)
+        "quantize.certify.gate._Loss.fails", property(lambda loss: loss.loss > loss.allowed)
     )
     run = fresh_copy(distilled, tmp_path / "run")
     with pytest.raises(SystemExit) as ended:
@@ -260,14 +265,14 @@ def test_four_bits_that_cost_too_much_are_written_and_refused(
             ]
         )
     assert ended.value.code == AccuracyError.exit_code
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     report = read_report(run / "qat4")
     assert report.gate.breaches
-    assert report.layers[0].name in said.out
-    assert report.layers[0].name in said.err
-    assert "bits=8, or layers without the worst ones (--epochs" in said.err
-    assert "--judge-again with a larger --max-drop" in said.err
-    assert "in int8 tensors" in said.out
+    assert report.layers[0].name in output.out
+    assert report.layers[0].name in output.err
+    assert "bits=8, or layers without the worst ones (--epochs" in output.err
+    assert "--judge-again with a larger --max-drop" in output.err
+    assert "in int8 tensors" in output.out
     assert_four_bits(run, report)
     with pytest.raises(UsageError, match="has not been quantized yet"):
         exported_engines(run, "int8", 8)
