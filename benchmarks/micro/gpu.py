@@ -165,7 +165,7 @@ def _row(
         ratio_quantiles=(low_quantile, high_quantile),
         share_of_copy=float(least / np.median(own)),
         largest_error=error,
-        rounds=len(ours),
+        rounds=len(own),
     )
 
 
