@@ -189,7 +189,7 @@ class _OpenVinoWriter(GraphWriter):
             around = np.array([0, 0, *padding], np.int64)
             value = ops.pad(value, around, around, "constant", np.float32(0))
             value = opset1.max_pool(value, [1, 1], [0, 0], [0, 0], [1, 1])
-            padding = (0, 0)
+            padding = [0, 0]
         self.values[node] = opset1.avg_pool(
             value, stride, padding, padding, kernel, exclude_pad=False
         )
