@@ -171,7 +171,7 @@ def test_frames_are_skipped_of_which_the_students_are_not_sure(
     assert "0.88 at the most" in caught.value.got
 
 
-def test_the_confidence_of_an_ensemble_is_the_mean_of_what_was_learned(tmp_path: Path) -> None:
+def test_an_ensemble_is_as_sure_as_its_students_are_on_average(tmp_path: Path) -> None:
     settings = {"size": 64, "field_of_view": "full-frame"}
     plain = make_run(tmp_path / "plain", **settings)
     unsure = [make_run(tmp_path / name, uncertainty=True, **settings) for name in "ab"]

@@ -57,7 +57,7 @@ def test_a_box_is_a_map_of_pixels_whose_centers_lie_in_it() -> None:
     assert torch.equal(found, expected)
 
 
-def test_boxes_of_the_training_lie_around_the_polyps_or_show_the_whole_frame(
+def test_boxes_of_the_training_lie_around_the_polyps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     masks = torch.zeros(3, 1, 40, 60)

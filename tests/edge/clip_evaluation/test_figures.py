@@ -115,7 +115,7 @@ def test_overlap_and_iou_are_counted_apart() -> None:
     assert (figures.frames_hit, figures.frames_hit_iou, figures.share_hit_iou) == (2, 1, 0.5)
 
 
-def test_boxes_are_judged_at_half_their_union_and_ranked_by_score() -> None:
+def test_boxes_are_judged_at_half_their_union_by_score() -> None:
     close = (10, 10, 20, 24)
     shown = [
         ShownFrame(0, (HERE,), (close, FAR), scores=(0.6, 0.9)),
