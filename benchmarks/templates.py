@@ -128,6 +128,23 @@ def soak(content: Content) -> str:
     return "\n".join([facts, "", *(fill(line, 100, subsequent_indent="  ") for line in checks)])
 
 
+def chaos(content: Content) -> str:
+    """A device that was harmed in every way: every check with its figures."""
+    checks = [
+        f"* **{'passed' if check['passed'] else 'FAILED'}**, {check['name']}: {check['what']}. "
+        f"{_figures(check['figures'])}."
+        for check in content["checks"]
+    ]
+    injected = ", ".join(f"{name} {count}" for name, count in content["injected"].items())
+    verdict = "Every check passed." if content["passed"] else "Not every check passed."
+    facts = (
+        f"{verdict} {content['seconds'] / 60:.1f} minutes, {content['starts']} starts, seed "
+        f"{content['seed']}. Done to it: {injected}. The machine's load was {content['load']:g} at "
+        "the end, so that nothing is said of times."
+    )
+    return "\n".join([facts, "", *(fill(line, 100, subsequent_indent="  ") for line in checks)])
+
+
 def matrix(content: Content) -> str:
     """Bundles on one machine, and whether each is on the Pareto front of Dice and CPU time."""
     head = [
@@ -393,6 +410,31 @@ def detection(content: Content) -> str:
     ]
     sequences = table(["clean frames flagged", *rows[0]["sequences"]], cells)
     return f"{table(head, lines)}\n\n{sequences}"
+
+
+def front(content: Content) -> str:
+    """Time of variants of the edge students in INT8, and how much of the dense peak they reach."""
+    head = ["student", "input", "M parameters", "MMAC", "ms", "share of the dense peak"]
+    head += ["time over its base", "95 % interval"]
+    rows = [
+        [
+            f"`{row['network']}`" if row["parameters"] else "stack of dense convolutions",
+            row["size"],
+            f"{row['parameters'] / 1e6:.2f}" if row["parameters"] else "",
+            f"{row['macs'] / 1e6:.0f}",
+            f"{row['ms']:.2f}",
+            f"{row['share_of_peak']:.0%}",
+            f"{row['ratio']:.3f}" if row["network"] != row["base"] else "",
+            span(row["ratio_ci95"]) if row["network"] != row["base"] else "",
+        ]
+        for row in content["front_rows"]
+    ]
+    verdict = "`VALID`" if content["valid"] else f"`INVALID`: {content['reason']}"
+    facts = (
+        f"Untrained students in INT8 in OpenVINO, {content['engine']['threads']} threads, "
+        f"{content['rounds']} rounds in turn, guard {verdict}; {content['check']}."
+    )
+    return f"{facts}\n\n{table(head, rows)}"
 
 
 def gpu(content: Content) -> str:

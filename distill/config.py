@@ -73,7 +73,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def taught_by(self) -> list[str]:
         """Teachers whose maps the student learns from; empty without any."""
-        taught = self.loss.recipe != "none" or self.data.images
+        by_images = self.data.images and self.loss.recipe != "blocks"
+        taught = self.loss.has_teachers or by_images
         return list(self.teachers.specs) if taught else []
 
     @property

@@ -30,6 +30,8 @@ from edge.util.files import atomic_write, naming, write_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor, nn
+
 VERSIONED = (
     "edge-difom",
     "torch",
@@ -196,10 +198,13 @@ def load_start(path: Path, student: Student) -> list[str]:
     Raises:
         TrainingError: The file is missing, damaged, or holds weights of another student.
     """
-    state = load_checkpoint(path / "checkpoints" / "best.pt" if path.is_dir() else path)
-    if path.is_dir() or "student" in state:
-        state = state.get("student", {})
+    state = _weights_of(path)
     own = student.state_dict()
+    state = {
+        key: value
+        for key, value in state.items()
+        if key in own or not key.startswith(tuple(student.lacks))
+    }
     wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
     if wrong or not state:
         raise TrainingError(
@@ -209,6 +214,44 @@ def load_start(path: Path, student: Student) -> list[str]:
         )
     student.load_state_dict(state, strict=False)
     return [name for name, _ in student.named_parameters() if name not in state]
+
+
+def load_original(path: Path, encoder: nn.Module) -> None:
+    """Load the encoder's part of the weights of a student.
+
+    Args:
+        path: As for `load_start`.
+        encoder: Changed in place.
+
+    Raises:
+        TrainingError: The file is missing, damaged, or does not hold this encoder.
+    """
+    begin = "encoder."
+    state = {
+        key.removeprefix(begin): value
+        for key, value in _weights_of(path).items()
+        if key.startswith(begin)
+    }
+    own = encoder.state_dict()
+    # Weights that were recovered from a bundle have no counters of BatchNorm.
+    needed = {key for key in own if not key.endswith("num_batches_tracked")}
+    wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+    wrong += sorted(needed - state.keys())
+    if wrong:
+        raise TrainingError(
+            f"{path} does not hold the original encoder",
+            expected="weights of the student without other early stages",
+            got=f"{wrong[0]} is missing or does not fit",
+        )
+    encoder.load_state_dict(state, strict=False)
+
+
+def _weights_of(path: Path) -> dict[str, Tensor]:
+    """State dict in a file of weights, in a checkpoint, or of a run's best weights."""
+    state = load_checkpoint(path / "checkpoints" / "best.pt" if path.is_dir() else path)
+    if path.is_dir() or "student" in state:
+        state = state.get("student", {})
+    return state
 
 
 def load_run(run: Path) -> LoadedRun:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edge.util.files import atomic_write, locked
+from edge.util.files import sync_folder as sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,15 +33,6 @@ def state_lock(path: Path, wait_s: float | None = None) -> Iterator[None]:
     """
     with locked(path, timeout_s=LOCK_WAIT_S if wait_s is None else wait_s):
         yield
-
-
-def sync_folder(path: Path) -> None:
-    """Flush a folder's entries to the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from benchmarks.studies.clips import draw_clip, write_sequences
+from benchmarks.studies.clips import draw_clip, read_burned, write_sequences
 from benchmarks.studies.simulated_detector import Mistakes, scores_of
 from edge.bundle.manifest import Output
 from edge.clip_evaluation.figures import ShownClip, clip_figures, view_figures
@@ -61,7 +61,7 @@ SETTINGS = {
     },
     **{
         f"4 of 6, 130 ms, gap {gap}": Smoothing(seen=4, of=6, least_ms=130, gap=gap)
-        for gap in (0, 30)
+        for gap in (0, 2, 5, 30)
     },
     "scores 1/2": Smoothing(seen=1, of=1, least_ms=0, gap=0, weight=128),
     "scores 1/4": Smoothing(seen=1, of=1, least_ms=0, gap=0, weight=64),
@@ -82,6 +82,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             shown.
         share_hit: Share of the frames with a box on which a shown region overlaps one.
         share_false: Share of all frames on which a shown region overlaps no box.
+        false_frames: The frames that this counts, by clip.
         flickers_per_minute: How often per minute a shown region disappeared for less than 500 ms.
         event_rates: False events per minute for each minimum duration.
         all_events: False events of any duration.
@@ -94,6 +95,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     first_s_median: float | None
     share_hit: float | None
     share_false: float | None
+    false_frames: dict[str, int]
     flickers_per_minute: float | None
     event_rates: list[EventRate]
     all_events: int
@@ -155,6 +157,15 @@ _CALL = "python -m benchmarks.studies.smoothing"
     help="Clean pictures named SEQUENCE_FRAME; each sequence is a clip at --fps.",
 )
 @click.option(
+    "--burned",
+    "burned",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="CLIP",
+    help="Clip with boxes burned in as blue outlines, judged up to the last one. The student sees "
+    "them, so that only the order of the settings counts.",
+)
+@click.option(
     "--phantom", default=0, metavar="N", help="Clips of the phantom, 20 s each, without --bundle."
 )
 @click.option(
@@ -177,6 +188,7 @@ def command(
     bundle: Path | None,
     engine: str,
     folders: tuple[Path, ...],
+    burned: tuple[Path, ...],
     phantom: int,
     fps: float,
     per_minute: float,
@@ -186,7 +198,7 @@ def command(
     """Compare settings of the smoothing on clips."""
     clips = clips_of(context)
     if bundle is None:
-        if clips or folders:
+        if clips or folders or burned:
             raise UsageError("real clips need a student", expected="--bundle B", got="no bundle")
         mistakes = Mistakes(per_minute=per_minute)
         clips_drawn = [draw_clip(seed, fps) for seed in range(phantom)]
@@ -202,6 +214,7 @@ def command(
             for number, sequences in enumerate(folders):
                 (out / str(number)).mkdir()
                 clips += write_sequences(sequences, fps, out / str(number))
+            clips += [read_burned(clip, out) for clip in burned]
             study = _with_student(bundle, engine, clips)
     _show(study)
     if json_path:
@@ -225,7 +238,9 @@ def compare(clips: Sequence[Watched], detector: dict[str, Any], output: Output) 
     plain = [ShownClip(clip.name, clip.kind, *[clip.shown(None)] * 2) for clip in clips]
     rows = []
     for name, setting in SETTINGS.items():
-        view = view_figures([(clip.name, clip.shown(setting, output)) for clip in clips])
+        shown = [(clip.name, clip.shown(setting, output)) for clip in clips]
+        view = view_figures(shown)
+        false_frames = {one[0]: view_figures([one]).false_frames for one in shown}
         rows.append(
             Row(
                 setting=name,
@@ -235,6 +250,7 @@ def compare(clips: Sequence[Watched], detector: dict[str, Any], output: Output) 
                 first_s_median=view.first_s_median,
                 share_hit=view.share_hit,
                 share_false=view.share_false,
+                false_frames={name: count for name, count in false_frames.items() if count},
                 flickers_per_minute=view.flickers_per_minute,
                 event_rates=view.event_rates,
                 all_events=len(view.false_events),

@@ -58,10 +58,10 @@ def open_data(
     """
     refuse_size(config, build_student(config.student.network, pretrained=False).divisor)
     splits = recorded or draw_splits(config.data)
-    teachers_only = config.loss.schedule == "teachers-only"
-    if not teachers_only:
+    without_masks = config.loss.without_masks
+    if not without_masks:
         splits = msgspec.structs.replace(splits, images=[])
-    taught = with_teachers and config.loss.recipe != "none"
+    taught = with_teachers and config.loss.has_teachers
     _refuse_unfit(config)
     specs = config.teachers.specs if taught else []
     task_specs = config.teachers.task_specs if taught and config.loss.recipe == "difom" else []
@@ -89,7 +89,7 @@ def open_data(
             )
     train, validation = stores.pop(TRAINING), stores.pop(HELD_OUT)
     check_stores(splits, train, validation, list(stores.values()))
-    kinds_shown = (TRAINING, IMAGES, HELD_OUT) if teachers_only else (TRAINING,)
+    kinds_shown = (TRAINING, IMAGES, HELD_OUT) if without_masks else (TRAINING,)
     frames = {
         kind: Frames(kinds[kind], config.data.field_of_view) for kind in kinds_shown if kinds[kind]
     }
@@ -160,6 +160,13 @@ def _refuse_unfit(config: DistillConfig) -> None:
             expected="recipe difom and at least one teacher",
             got=f"recipe {recipe}, teachers {config.teachers.specs}",
             hint="recipe=difom, or a different schedule",
+        )
+    weak = [key for key in ("unlabeled", "boxes") if getattr(config.data, key)]
+    if recipe == "blocks" and weak:
+        raise UsageError(
+            f"recipe blocks reads no pseudo-labels, so {' and '.join(weak)} would be left unused",
+            expected="frames without masks as images",
+            hint=", ".join(f"{key}=[]" for key in weak),
         )
     if config.augmentation.pasted_polyps and not config.data.negatives:
         raise UsageError(

@@ -22,6 +22,14 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "`distill.students.decoders.build.DECODERS`, for edge students and ssformer-b0."
         ),
     ] = ""
+    early: Annotated[
+        Literal["lite", "fused", "fused-x8", "plain", "patch"],
+        Meta(
+            description="Early stages of the edge students' encoder in place of its own, `lite`: "
+            "`fused`, `plain` and `patch` are dense up to stride 4, `fused-x8` up to stride 8; all "
+            "start from random weights, which recipe `blocks` teaches."
+        ),
+    ] = "lite"
     dynamic_head: Annotated[
         bool, Meta(description="Make the kernel of the head from the picture, for such students.")
     ] = False
@@ -88,13 +96,14 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def network(self) -> str:
         """Name of the whole network, as `distill.students.build.build_student` takes it."""
+        early = self.early if self.early != "lite" else ""
         dynamic = "dynamic-head" if self.dynamic_head else ""
         attention = self.attention if self.attention != "sigmoid" else ""
         unsure = "uncertainty" if self.uncertainty else ""
         pooled = "pooled-attention" if self.pooled_attention else ""
         boxes = "detection" if self.detection else ""
         scan = "selective-scan" if self.selective_scan else ""
-        parts = (self.name, self.decoder, dynamic, attention, pooled, scan, unsure, boxes)
+        parts = (self.name, early, self.decoder, dynamic, attention, pooled, scan, unsure, boxes)
         return "+".join(filter(None, parts))
 
 

@@ -23,10 +23,12 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What training minimizes."""
 
     recipe: Annotated[
-        Literal["difom", "paper", "none"],
+        Literal["difom", "paper", "blocks", "none"],
         Meta(
             description="`difom` adds the spectral distillation to the task loss, `paper` follows "
-            "the published notebook, whose target collapses, and `none` is the task loss alone."
+            "the published notebook, whose target collapses, and `none` is the task loss alone; "
+            "`blocks` reads no mask and teaches the stages that `early` puts into the encoder the "
+            "outputs of the pretrained ones."
         ),
     ] = "difom"
     task_loss: Annotated[
@@ -146,6 +148,16 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "distillation loss on validation frames."
         ),
     ] = "joint"
+
+    @property
+    def has_teachers(self) -> bool:
+        """Whether the recipe learns from the maps of teachers."""
+        return self.recipe in ("difom", "paper")
+
+    @property
+    def without_masks(self) -> bool:
+        """Whether no mask is read, so that the task is not learned."""
+        return self.schedule == "teachers-only" or self.recipe == "blocks"
 
 
 class OptimizerOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):

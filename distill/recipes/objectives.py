@@ -46,7 +46,8 @@ class Losses(NamedTuple):
         total: Weighted sum that is minimized, a scalar.
         task: Loss on the masks, a scalar.
         distillation: Distance to each teacher's map, a scalar each; empty without teachers.
-        targets: What each distance was computed with, for the target monitor.
+        targets: What each distance was computed with, for the target monitor; empty where the
+            targets cannot collapse.
         cwd: Distance to the task teacher's logits, a scalar; None without one.
         consistency: Distance of unlabeled views to their pseudo-labels, a scalar; None without any.
         boxes: Loss of the views with boxes, a scalar; None without any.

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from distill.students.detection import BoxMaps
+    from distill.students.early import Replaced
+    from distill.students.encoders import Encoder
 
 
 class StudentMaps(NamedTuple):
@@ -63,6 +65,9 @@ class Student(nn.Module, ABC):
         prompted: Whether `maps` takes a map of boxes to look into; without it, whole frames.
         planes: Maps of logits that `forward` puts below one another: 1, the mask's, or those of
             `edge.frame.PLANES` after `for_engines`.
+        replaced: Stages of its encoder that stand in the place of pretrained ones.
+        lacks: What the names of those weights begin with that networks of the same name without
+            its options have, and it has not; weights to start from may hold them.
     """
 
     has_background = False
@@ -70,6 +75,8 @@ class Student(nn.Module, ABC):
     has_boxes = False
     prompted = False
     planes = 1
+    replaced: tuple[Replaced, ...] = ()
+    lacks: tuple[str, ...] = ()
     stride: int
     divisor: int
     low_channels: int
@@ -78,6 +85,14 @@ class Student(nn.Module, ABC):
     def stages(self) -> list[nn.Module]:
         """Return the pretrained encoder's stages, input first, that training may freeze."""
         return []
+
+    def original_encoder(self, *, pretrained: bool) -> Encoder:
+        """Build the encoder as it is without `replaced` stages.
+
+        Args:
+            pretrained: Start from ImageNet weights.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no replaced stages")
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """Return the layers whose outputs sum to the logits; none without a presence logit."""

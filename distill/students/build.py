@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from distill.students.base import Student, StudentMaps
 from distill.students.decoders.build import DECODERS
+from distill.students.early import Early
 from distill.students.edge import EdgeS, EdgeXS, Parts, SSFormerB0
 from distill.students.pranet import PraNet
 from distill.students.pranet_v2 import PraNetV2
@@ -55,6 +56,7 @@ _PARTS: dict[str, tuple[str, Any]] = {
     "uncertainty": ("uncertainty", True),
     "detection": ("detection", True),
     "selective-scan": ("selective_scan", True),
+    **{name: ("early", name) for name in get_args(Early) if name != "lite"},
 }
 """Part of a network's name -> argument of the student and its value."""
 

@@ -15,19 +15,23 @@ from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
 from distill.students.confidence import Confidence
 from distill.students.decoders.build import build_decoder
+from distill.students.decoders.fpn import FpnDecoder
 from distill.students.decoders.rpca import RpcaDecoder
 from distill.students.detection import DetectionHead, stack_planes
 from distill.students.dynamic_head import DynamicHead
-from distill.students.encoders import ENCODERS
+from distill.students.encoders import ENCODERS, with_early
 from distill.students.pooled_attention import AttendedMaps
 from distill.students.selective_scan import SelectiveScan
+from edge.errors import UsageError
 from edge.frame import PLANES
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from distill.students.decoders.base import Decoded
+    from distill.students.early import Early
     from distill.students.efficientnet_lite import Variant
+    from distill.students.encoders import Encoder
 
 
 class Presence(nn.Module):
@@ -75,7 +79,7 @@ class Parts(TypedDict, total=False):
 
 
 class PyramidStudent(Student):
-    """An encoder, a decoder and a 1x1 head; logits at a quarter of the input size.
+    """An encoder, a decoder and a 1x1 head; logits at the decoder's stride, mostly a quarter.
 
     Args:
         encoder: Name in `distill.students.encoders.ENCODERS`.
@@ -83,14 +87,15 @@ class PyramidStudent(Student):
         width: Channels of the decoder, for decoders that have no width of their own.
         pretrained: Start the encoder from ImageNet weights, if it has any.
         presence: Add the logit "is there a polyp" to every pixel's.
+        early: Early stages of an EfficientNet-Lite, a name in `distill.students.early`.
         **parts: As in `Parts`.
 
     Raises:
-        UsageError: The decoder is unknown or does not fit the encoder.
+        UsageError: The decoder is unknown, does not fit the encoder, or has no map at stride 4 that
+            a detection head reads.
         TypeError: A part is unknown.
     """
 
-    stride = 4
     divisor = 32
 
     def __init__(
@@ -101,12 +106,15 @@ class PyramidStudent(Student):
         width: int,
         pretrained: bool,
         presence: bool,
+        early: Early = "lite",
         **parts: Unpack[Parts],
     ) -> None:
         super().__init__()
         if unknown := parts.keys() - Parts.__annotations__.keys():
             raise TypeError(f"a student has no part {min(unknown)!r}")
-        spec = ENCODERS[encoder](pretrained)
+        spec = with_early(ENCODERS[encoder](pretrained), early)
+        self._encoder_name = encoder
+        self.replaced = spec.replaced
         self.encoder = spec.module
         self._names = [shape.name for shape in spec.shapes]
         self._stages_of = spec.stages
@@ -115,6 +123,15 @@ class PyramidStudent(Student):
         for name, part in decode.named_children() if decode.FLAT else [("decoder", decode)]:
             self.add_module(name, part)
         self._decode = decode.forward
+        self.stride = decode.STRIDE
+        if parts.get("detection", False) and self.stride != FpnDecoder.STRIDE:
+            raise UsageError(
+                f"detection does not fit decoder {decoder}, whose finest map is at stride "
+                f"{self.stride}",
+                expected=f"a decoder with a map at stride {FpnDecoder.STRIDE}",
+            )
+        gone = [f"encoder.{name}" for stages in self.replaced for name in stages.names]
+        self.lacks = (*gone, *decode.LACKS)
         pooled = parts.get("pooled_attention", False)
         self.attended = AttendedMaps(spec.channels, decode.NEEDS) if pooled else None
         self.low_channels = self.high_channels = decode.width
@@ -137,6 +154,10 @@ class PyramidStudent(Student):
         """The encoder's stem and groups of blocks."""
         return self._stages_of(self.encoder)
 
+    def original_encoder(self, *, pretrained: bool) -> Encoder:
+        """Build the encoder with all of its own stages."""
+        return ENCODERS[self._encoder_name](pretrained)
+
     def decompose(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Background and object of each round of a decoder `rpca`; empty for others.
 
@@ -155,7 +176,7 @@ class PyramidStudent(Student):
         return decoder.decompose(maps)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, auxiliary logits of a dynamic head."""
+        """Logits at `stride`, maps at 1/16 and 1/8, auxiliary logits of a dynamic head."""
         return self._run(x, training=True)
 
     def for_engines(self) -> Self:
@@ -164,7 +185,7 @@ class PyramidStudent(Student):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, planes * H/4, W/4), without what only the loss reads."""
+        """Logits (B, 1, planes * H / stride, W / stride), without what only the loss reads."""
         maps = self._run(x, training=False)
         if maps.boxes is None:
             return maps.logits
@@ -212,6 +233,7 @@ class EdgeS(PyramidStudent):
         variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task
             teacher.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
+        early: Early stages of the encoder, a name in `distill.students.early`.
         **parts: As in `Parts`.
     """
 
@@ -222,6 +244,7 @@ class EdgeS(PyramidStudent):
         width: int = 48,
         variant: Variant = "lite0",
         decoder: str = "fpn",
+        early: Early = "lite",
         **parts: Unpack[Parts],
     ) -> None:
         super().__init__(
@@ -230,6 +253,7 @@ class EdgeS(PyramidStudent):
             width=width,
             pretrained=pretrained,
             presence=True,
+            early=early,
             **parts,
         )
 
@@ -241,6 +265,7 @@ class EdgeXS(PyramidStudent):
         pretrained: Start the encoder from ImageNet weights.
         width: Channels of the decoder.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
+        early: Early stages of the encoder, a name in `distill.students.early`.
         **parts: As in `Parts`.
     """
 
@@ -250,6 +275,7 @@ class EdgeXS(PyramidStudent):
         pretrained: bool = True,
         width: int = 32,
         decoder: str = "fpn",
+        early: Early = "lite",
         **parts: Unpack[Parts],
     ) -> None:
         super().__init__(
@@ -258,6 +284,7 @@ class EdgeXS(PyramidStudent):
             width=width,
             pretrained=pretrained,
             presence=True,
+            early=early,
             **parts,
         )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
+from distill.students.early import Early, Replaced, replace_early
 from distill.students.efficientnet_lite import Variant, lite_features, lite_stages
 from distill.students.mix_transformer import MixTransformer
 
@@ -25,15 +26,17 @@ class MapShape(NamedTuple):
     Attributes:
         stride: Input pixels per cell along each axis.
         channels: Number of channels.
+        stem: Whether it is the map of a stem alone, which no decoder reads.
     """
 
     stride: int
     channels: int
+    stem: bool = False
 
     @property
     def name(self) -> str:
         """`x8` for the map at stride 8."""
-        return f"x{self.stride}"
+        return "stem" if self.stem else f"x{self.stride}"
 
 
 class Encoder(NamedTuple):
@@ -44,11 +47,13 @@ class Encoder(NamedTuple):
         shapes: What the maps are, in their order.
         stages: Gives the parts of the module, from the picture on, that training may freeze; none
             without pretrained weights.
+        replaced: Stages that stand in the place of others; see `distill.students.early`.
     """
 
     module: nn.Module
     shapes: tuple[MapShape, ...]
     stages: Callable[[nn.Module], list[nn.Module]]
+    replaced: tuple[Replaced, ...] = ()
 
     @property
     def channels(self) -> dict[str, int]:
@@ -100,6 +105,27 @@ def _mit_b0(_: bool) -> Encoder:
     module = MixTransformer()
     shapes = zip((4, 8, 16, 32), module.channels, strict=True)
     return Encoder(module, tuple(MapShape(*shape) for shape in shapes), lambda _: [])
+
+
+def with_early(encoder: Encoder, early: Early) -> Encoder:
+    """Put other early stages into an EfficientNet-Lite.
+
+    Args:
+        encoder: What `ENCODERS` builds; its module is changed in place.
+        early: Name of the stages; `lite` changes nothing.
+    """
+    if early == "lite":
+        return encoder
+    cut = isinstance(encoder.module, CutLite)
+    features = encoder.module.features if isinstance(encoder.module, CutLite) else encoder.module
+    replaced = replace_early(features, early, tuple(encoder.channels.values()))
+    if cut:
+        replaced = tuple(
+            one._replace(names=tuple(f"features.{name}" for name in one.names)) for one in replaced
+        )
+    convolution = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
+    stem = MapShape(convolution.stride[0], convolution.out_channels, stem=True)
+    return encoder._replace(shapes=(stem, *encoder.shapes[1:]), replaced=replaced)
 
 
 def _halving(channels: tuple[int, ...]) -> tuple[MapShape, ...]:

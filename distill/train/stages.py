@@ -41,7 +41,7 @@ def run_stages(config: DistillConfig) -> list[Stage]:
     Raises:
         UsageError: Recipe `paper` is to learn from `images`.
     """
-    alone = config.run.stages or config.loss.schedule == "teachers-only"
+    alone = config.run.stages or config.loss.without_masks
     if alone or not config.data.images:
         return config.run.stages
     if config.loss.recipe == "paper":
@@ -97,9 +97,9 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
         settings["start"] = str(stage_path(run, stage.after)) if run else ""
     if "stages" in settings:
         raise UsageError(f"stage {stage.name} has stages of its own", expected="one level")
-    if {"schedule": config.loss.schedule, **settings}["schedule"] != "teachers-only":
-        settings["images"] = []
     staged = config.changed(**{"stages": [], **settings})
+    if not staged.loss.without_masks:
+        staged = staged.changed(images=[])
     flat, base = staged.flat(), config.flat()
     changed = [key for key in _COMMON if flat[key] != base[key]]
     if staged.student.network != config.student.network or staged.data.size != config.data.size:

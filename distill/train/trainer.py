@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from distill.data.batch import Batch, Step
 from distill.data.batches import TrainingData, step_seed
+from distill.recipes.blocks import Blocks, refuse_no_blocks
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper
 from distill.recipes.target_monitor import TargetMonitor
@@ -29,6 +30,7 @@ from distill.recipes.weak_labels import label_weak, refuse_uneven
 from distill.run_folder import (
     append_metrics,
     load_checkpoint,
+    load_original,
     load_start,
     save_checkpoint,
 )
@@ -71,6 +73,14 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
         # A few frames without a polyp would hold down all logits before the student knows any.
         loss = msgspec.structs.replace(loss, clean_weight=0.0)
     refuse_combinations(student, config)
+    if loss.recipe == "blocks":
+        options = config.student
+        known = options.pretrained or bool(options.start)
+        refuse_no_blocks(student, name=options.network, has_weights=known)
+        original = student.original_encoder(pretrained=options.pretrained)
+        if options.start:
+            load_original(Path(options.start), original.module)
+        return Blocks(student, loss, run, original)
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)
     recipe = Paper if loss.recipe == "paper" else Difom
@@ -102,9 +112,9 @@ class Trainer:
         callbacks: Sequence[RunCallback] = (),
     ) -> None:
         self.run, self.config, self.data, self.report = run, config, data, report
-        self.teachers_only = config.loss.schedule == "teachers-only"
+        self.without_masks = config.loss.without_masks
         unused = DistributedDataParallelKwargs(
-            find_unused_parameters=config.loss.recipe == "paper" or self.teachers_only
+            find_unused_parameters=config.loss.recipe == "paper" or self.without_masks
         )
         self.accelerator = accelerate.Accelerator(
             cpu=not torch.cuda.is_available(), kwargs_handlers=[unused]
@@ -203,7 +213,7 @@ class Trainer:
                 while self.epoch < self.config.run.epochs and not self._patience_is_over():
                     batch = self._train_epoch(bar)
                     self._validate(batch, bar)
-            if main and not self.teachers_only:
+            if main and not self.without_masks:
                 self._fit_logits()
         except BaseException as error:
             reason = str(error) or type(error).__name__
@@ -302,7 +312,7 @@ class Trainer:
                     for name, target, loss in zip(
                         self._teacher_names(losses.targets),
                         losses.targets,
-                        losses.distillation,
+                        losses.distillation[: len(losses.targets)],
                         strict=True,
                     ):
                         self.monitor.check(name, target, loss.item())
@@ -390,7 +400,7 @@ class Trainer:
         scored = self.optimizer.scored
         self.frames = self.data.score_frames(scored)
         figures = self.frames.figures()
-        if not isinstance(self.objective, Difom) or not self.teachers_only:
+        if not (self.without_masks and isinstance(self.objective, Difom | Blocks)):
             return figures
         self.objective.eval()
         total, frames = 0.0, 0

@@ -113,6 +113,11 @@ class Bundle:
         own = {name: self._store.read(name, LARGEST_MANIFEST) for name in _OWN}
         return own | {name: self.read(name) for name in cards}
 
+    def file_digests(self) -> dict[str, str]:
+        """Return what every file must be: path inside the bundle -> SHA-256."""
+        own = {MANIFEST: self.digest, MANIFEST_HASH: sha256(_hash_line(self.digest))}
+        return own | self.manifest.files
+
     def engine(self, name: str, precision: str = "int8") -> EngineEntry:
         """Return the entry of an engine.
 

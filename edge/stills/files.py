@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -19,6 +18,7 @@ from edge.util.files import (
     atomic_dir,
     atomic_write,
     sha256,
+    sync_folder,
     write_json,
 )
 
@@ -58,11 +58,9 @@ def write_still(still: Still, path: Path) -> None:
         for name, data in encoded.items():
             atomic_write(folder / name, data, mode=PRIVATE_FILE)
         write_json(folder / RECORD, record, mode=PRIVATE_FILE)
-    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        # Before its name: a power cut must not leave a still with a part of its files.
+        sync_folder(folder)
+    sync_folder(path.parent)
 
 
 def read_still(path: Path) -> Still:

@@ -28,7 +28,7 @@ from edge.stills.folder import (
 )
 from edge.stills.still import compose, find_held_back, now
 from edge.util.background import Background
-from edge.util.files import RESERVE_BYTES
+from edge.util.files import RESERVE_BYTES, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,6 +269,7 @@ class StillKeeper:
                 # A name that the next run removes, if this one is cut short.
                 expired = still.with_name(f".{still.name}.expired")
                 still.rename(expired)
+                sync_folder(self.folder)  # before its files go
                 shutil.rmtree(expired)
                 self._events.append(KeeperEvent(f"{self._word}-expired", still.name))
         except OSError as error:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge.errors import BusyError
+from edge.util.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class LineFile:
         self._handle: int | None = None
         self._identity = (0, 0)
         self._size = 0
-        self._torn = self._exclusive = False
+        self._torn = self._exclusive = self._named = False
 
     def open(self, *, fresh: bool = False) -> None:
         """Open the file.
@@ -60,6 +61,7 @@ class LineFile:
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._named = False
         self._handle = os.open(self.path, flags, 0o640)
         self._exclusive = self._exclusive or fresh
         if self._exclusive:
@@ -112,10 +114,13 @@ class LineFile:
         self._size = os.lseek(self._handle, 0, os.SEEK_END)
 
     def sync(self) -> None:
-        """Flush the file to the disk; errors are ignored."""
+        """Flush the file to the disk, and its name if it is new; errors are ignored."""
         if self._handle is not None:
             with suppress(OSError):
                 os.fdatasync(self._handle)
+                if not self._named:
+                    sync_folder(self.path.parent)
+                    self._named = True
 
     def close(self) -> None:
         """Close the file; the next `append` opens it again."""
@@ -134,6 +139,8 @@ class LineFile:
             self.open()
 
     def _rotate(self) -> None:
+        # What is older must not be missing from the disk while newer lines are on it.
+        self.sync()
         for number in range(self._keep - 1, 0, -1):
             older = (
                 self.path if number == 1 else self.path.with_name(f"{self.path.name}.{number - 1}")

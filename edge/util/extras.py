@@ -25,6 +25,7 @@ EXTRA_OF = {
     "cobs": "cart",
     "serial": "cart",
     **dict.fromkeys(("cryptography", "securesystemslib", "tuf"), "trust"),
+    "pkcs11": "hsm",
     **dict.fromkeys(("highdicom", "pydicom"), "dicom"),
     **dict.fromkeys(("cyclonedx", "packageurl", "packaging"), "sbom"),
     **dict.fromkeys(

@@ -84,6 +84,19 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
             raise
 
 
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to the disk.
+
+    Raises:
+        OSError: It cannot be opened or flushed.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def json_text(content: object, *, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
     """Return structs, dataclasses, dicts and lists as indented JSON with a newline at its end.
 

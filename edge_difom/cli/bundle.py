@@ -27,6 +27,14 @@ if TYPE_CHECKING:
             "edge_difom.cli.bundle_make:weights",
             "Write the float weights of a bundle's student, to train from.",
         ),
+        "attest": (
+            "edge_difom.cli.bundle_attest:attest",
+            "Sign a bundle for other tools: OpenSSF model signing, SLSA provenance.",
+        ),
+        "delegate": (
+            "edge_difom.cli.bundle_delegate:delegate",
+            "Let others sign a family of bundles.",
+        ),
         "dossier": (
             "edge_difom.cli.bundle_dossier:dossier",
             "Make or check the signed archive of a bundle's evidence.",
@@ -38,6 +46,10 @@ if TYPE_CHECKING:
         ),
         "sbom": ("edge_difom.cli.bundle_sbom:sbom", "Write a bundle's bill of materials."),
         "sign": ("edge_difom.cli.bundle_sign:sign", "Re-sign a repository or rotate its keys."),
+        "stick": (
+            "edge_difom.cli.bundle_stick:stick",
+            "Sign the software of a cart, for install.sh.",
+        ),
     },
     short_help="Make, inspect, pack, sign and publish bundles.",
     epilog=console.examples(

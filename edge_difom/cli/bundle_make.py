@@ -180,8 +180,8 @@ def train(
 ) -> None:
     """Train and quantize a student, choose its operating point, and write its bundle.
 
-    NAME is a built-in configuration (edge-s, edge-xs, edge-s-4f), FILE a YAML file. Repeat the same
-    command to continue where it stopped.
+    NAME is a built-in configuration (edge-s, edge-xs, edge-m, edge-s-4f, edge-s-fused), FILE a YAML
+    file. Repeat the same command to continue where it stopped.
     """
     from distill.config import parse_assignments, resolve_config
     from quantize.bundle.train import train_bundle

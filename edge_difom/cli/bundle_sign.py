@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console
+from edge_difom.cli import console, key_secrets
 from firmware_bridge.fleet.trust.roles import DAYS, ROLES, days_of, quorums_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
 _PASSPHRASE = click.option(
@@ -31,7 +31,15 @@ _THRESHOLD = click.option(
     help="How many keys of a role must sign, and how many it has; repeatable. Default: 1/1 for a "
     "new role, as before for one that is rotated.",
 )
-_EXPIRES = click.option(
+_TOKENS = click.option(
+    "--token",
+    "on_tokens",
+    multiple=True,
+    metavar="ROLE=hsm:KEYID?label=LABEL",
+    help="Key of a role on a PKCS#11 token (ECDSA on P-256 or P-384, made by the token's tool), "
+    "instead of a new file; repeatable. PYKCS11LIB names the token's library.",
+)
+EXPIRES = click.option(
     "--expires",
     multiple=True,
     metavar="ROLE=DAYS",
@@ -39,13 +47,13 @@ _EXPIRES = click.option(
     + ", ".join(f"{role}={days}" for role, days in DAYS.items())
     + ".",
 )
-_KEYS = click.option(
+KEYS = click.option(
     "--keys",
     type=click.Path(path_type=Path),
     required=True,
     help="Folder created by `bundle keygen`.",
 )
-_REPOSITORY = click.option(
+REPOSITORY = click.option(
     "--repository",
     type=click.Path(path_type=Path),
     required=True,
@@ -61,35 +69,78 @@ _REPOSITORY = click.option(
         "edge-difom bundle keygen KEYS --passphrase-file /run/secrets/root",
         "edge-difom bundle keygen KEYS --threshold root=2/3 --threshold targets=2",
         "edge-difom bundle keygen KEYS --expires root=3650",
+        "edge-difom bundle keygen WARD --family ward",
+        "edge-difom bundle keygen KEYS --token 'root=hsm:1?label=vault' --token "
+        "'targets=hsm:2?label=publisher'",
     ),
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @_PASSPHRASE
 @_THRESHOLD
-@_EXPIRES
+@_TOKENS
+@key_secrets.pin_option
+@EXPIRES
+@click.option(
+    "--family",
+    metavar="NAME",
+    help="Create the keys of a family instead, whose owner signs bundles NAME-... alone. For "
+    "--threshold and --token the role is NAME.",
+)
 def keygen(
     folder: Path,
     passphrase_files: tuple[Path, ...],
     thresholds: tuple[str, ...],
+    on_tokens: tuple[str, ...],
+    pin_file: Path | None,
     expires: tuple[str, ...],
+    family: str | None,
 ) -> None:
     """Create the keys of the four roles in DIR, and the root metadata for devices to trust.
 
     The root key, DIR/root.pem, only signs other keys. Move it off this machine, and bring it back
     to rotate a key. With a threshold a role has several keys, DIR/ROLE-1.pem and so on: keep each
-    root key in a different place, and bring as many of them together as must sign.
+    root key in a different place, and bring as many of them together as must sign. A key on a token
+    never leaves it; DIR then holds its public part.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
-    from firmware_bridge.fleet.trust import client, key_files, publishing, trust_store
+    from firmware_bridge.fleet.trust import (
+        client,
+        families,
+        key_files,
+        publishing,
+        trust_store,
+    )
 
+    if family is not None:
+        roles = (family,)
+        record = families.create_family(
+            folder,
+            family,
+            quorum=quorums_of(thresholds, roles).get(family),
+            uris=key_secrets.tokens_of(on_tokens, roles).get(family, ()),
+            pin=key_secrets.pins(pin_file),
+        )
+        console.made(record)
+        console.next_command(
+            f"edge-difom bundle delegate {console.quote(record)} --repository DIR --keys KEYS"
+        )
+        return
     days, quorums = days_of(expires), quorums_of(thresholds)
-    secrets = _passphrases(passphrase_files, new=True)
-    root = publishing.create_keys(folder, secrets, utc_now(), days, quorums)
+    held = key_secrets.tokens_of(on_tokens)
+    root = publishing.create_keys(
+        folder,
+        [] if "root" in held else key_secrets.passphrases(passphrase_files, new=True),
+        utc_now(),
+        days,
+        quorums,
+        on_tokens=held,
+        pin=key_secrets.pins(pin_file),
+    )
     for keyid in trust_store.root_keys(client.first_trust(root.read_bytes())):
         console.say(f"root key {keyid}")
     console.made(folder)
     for path in key_files.key_paths(folder, "root"):
-        console.say(f"keep offline: {path}")
+        console.say(f"keep offline: {path}" + (" and its token" if "root" in held else ""))
     console.say(f"for devices:  edge-difom device trust {root}")
     console.next_command(
         f"edge-difom bundle publish B --repository DIR --keys {console.quote(folder)}"
@@ -107,15 +158,16 @@ def keygen(
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
-@_REPOSITORY
-@_KEYS
+@REPOSITORY
+@KEYS
 @click.option("--name", help="Name in the repository. Default: the bundle's name.")
 @click.option(
     "--as-version",
     type=click.IntRange(min=1),
     help="Version to publish. Default: one more than the last.",
 )
-@_EXPIRES
+@EXPIRES
+@key_secrets.pin_option
 @console.json_option()
 def publish(
     path: Path,
@@ -124,20 +176,29 @@ def publish(
     name: str | None,
     as_version: int | None,
     expires: tuple[str, ...],
+    pin_file: Path | None,
     json_path: str | None,
 ) -> None:
     """Publish BUNDLE in a repository: a plain folder for any file server or USB stick.
 
-    The repository is consistent at every moment, because the index file is replaced last.
+    The repository is consistent at every moment, because the index file is replaced last. With the
+    keys of a family, devices see the bundle once its publisher has run `bundle sign`.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
     from firmware_bridge.fleet.trust import publishing
 
     done = publishing.publish(
-        path, repository, keys, utc_now(), target=name, version=as_version, days=days_of(expires)
+        path,
+        repository,
+        keys,
+        utc_now(),
+        target=name,
+        version=as_version,
+        days=days_of(expires),
+        pin=key_secrets.pins(pin_file),
     )
     console.say(f"{done.target} {done.version}: {done.file.stat().st_size} bytes")
-    _show(done.expires)
+    show_expiry(done.expires)
     console.made(repository)
     if json_path:
         console.write_json(json_path, done)
@@ -154,8 +215,8 @@ def publish(
         "--new-passphrase-file new",
     ),
 )
-@_REPOSITORY
-@_KEYS
+@REPOSITORY
+@KEYS
 @click.option(
     "--rotate",
     "roles",
@@ -178,7 +239,9 @@ def publish(
     "old passphrase.",
 )
 @_THRESHOLD
-@_EXPIRES
+@_TOKENS
+@key_secrets.pin_option
+@EXPIRES
 def sign(
     repository: Path,
     keys: Path,
@@ -187,6 +250,8 @@ def sign(
     passphrase_files: tuple[Path, ...],
     new_passphrase_files: tuple[Path, ...],
     thresholds: tuple[str, ...],
+    on_tokens: tuple[str, ...],
+    pin_file: Path | None,
     expires: tuple[str, ...],
 ) -> None:
     """Re-sign the contents of a repository before they expire; with --rotate, by new keys.
@@ -194,49 +259,41 @@ def sign(
     Devices accept new keys automatically, because each root is signed by the previous one.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
-    from firmware_bridge.fleet.trust import publishing
+    from firmware_bridge.fleet.trust import key_files, publishing
 
-    days, quorums = days_of(expires), quorums_of(thresholds)
-    if others := [role for role in quorums if role not in roles]:
+    days, quorums, held = days_of(expires), quorums_of(thresholds), key_secrets.tokens_of(on_tokens)
+    if others := [role for role in dict.fromkeys([*quorums, *held]) if role not in roles]:
         raise UsageError(
-            f"a threshold of {', '.join(others)} comes with new keys only",
+            f"a threshold or token of {', '.join(others)} comes with new keys only",
             expected=" ".join(f"--rotate {role}" for role in others),
         )
+    pin = key_secrets.pins(pin_file)
     if roles or renew_root:
+        in_files = any(path.suffix == key_files.PEM for path in key_files.key_paths(keys, "root"))
+        new_files = "root" in roles and "root" not in held
         root = publishing.rotate(
             repository,
             keys,
             roles,
-            _passphrases(passphrase_files),
+            key_secrets.passphrases(passphrase_files) if in_files else [],
             utc_now(),
-            new_passphrases=_passphrases(new_passphrase_files) if new_passphrase_files else (),
+            new_passphrases=key_secrets.passphrases(new_passphrase_files, new=True)
+            if new_passphrase_files or (new_files and not in_files)
+            else (),
             quorums=quorums,
             days=days,
+            on_tokens=held,
+            pin=pin,
         )
         console.made(root)
     else:
-        _show(publishing.renew(repository, keys, utc_now(), days=days))
+        show_expiry(publishing.renew(repository, keys, utc_now(), days=days, pin=pin))
     console.made(repository)
     console.next_command(f"edge-difom device install {console.quote(repository)}")
 
 
-def _passphrases(paths: Sequence[Path], *, new: bool = False) -> list[bytes]:
-    if not paths:
-        text: str = click.prompt(
-            "passphrase of the root key", hide_input=True, confirmation_prompt=new, err=True
-        )
-        return [text.encode()]
-    return [_first_line(path) for path in paths]
-
-
-def _first_line(path: Path) -> bytes:
-    lines = path.read_text().splitlines()
-    if not lines or not lines[0]:
-        raise UsageError(f"{path} contains no passphrase", expected="a non-empty first line")
-    return lines[0].encode()
-
-
-def _show(expires: Mapping[str, datetime]) -> None:
+def show_expiry(expires: Mapping[str, datetime]) -> None:
+    """Print when the signature of each role expires."""
     console.table(
         ["role", "expires (UTC)"],
         [[role, f"{when:%Y-%m-%d %H:%M}"] for role, when in expires.items()],

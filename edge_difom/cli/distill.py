@@ -106,9 +106,10 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
 )
 @click.option(
     "--recipe",
-    type=click.Choice(["difom", "paper", "none"]),
+    type=click.Choice(["difom", "paper", "blocks", "none"]),
     help="difom: task loss and spectral distillation; paper: the published notebook, whose target "
-    "collapses; none: task loss only.",
+    "collapses; blocks: new early stages learn the outputs of the pretrained ones, without masks; "
+    "none: task loss only.",
 )
 @options.student_size()
 @click.option("--epochs", type=int, help="Passes over the training images.")
@@ -138,7 +139,7 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "config_file",
     type=click.Path(path_type=Path),
     help="YAML file with any of the settings, or the name of a built-in configuration (edge-s, "
-    "edge-xs, edge-s-4f); options override it.",
+    "edge-xs, edge-m, edge-s-4f, edge-s-fused); options override it.",
 )
 @click.option(
     "--set",

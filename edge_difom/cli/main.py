@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from edge import __version__
-from edge.errors import EdgeDifomError
+from edge.errors import EdgeDifomError, MachineError, MissingDependencyError, UsageError
 from edge.util.extras import missing, resolve
 from edge.util.files import FULL, full_disk
+from edge.util.machine_fault import machine_fault
 from edge.util.plain_text import printable
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
@@ -185,7 +186,7 @@ def _status(command: click.Command, arguments: Sequence[str] | None, name: str |
     try:
         result = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except EdgeDifomError as error:
-        return _fail(explain(error), error.exit_code)
+        return _fail(explain(error), _exit_code(error))
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # a group without a verb: its help
         return error.exit_code
@@ -211,6 +212,17 @@ def _status(command: click.Command, arguments: Sequence[str] | None, name: str |
         return _fail(f"{error.filename}: {error.strerror}", 1)
     # Without its standalone mode click returns the code of `ctx.exit`.
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _exit_code(error: EdgeDifomError) -> int:
+    """Return the exit code of an error.
+
+    A wrong option or a missing package does not mend itself, so a service manager does not start
+    the program again after their codes. What failed because the machine is short of something looks
+    like one of them and does mend itself.
+    """
+    passing = isinstance(error, UsageError | MissingDependencyError) and machine_fault(error)
+    return MachineError.exit_code if passing else error.exit_code
 
 
 def _fail(text: str, code: int, *, label: str = "error: ") -> int:

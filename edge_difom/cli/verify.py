@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edge.errors import BundleError
+from edge.errors import BundleError, UsageError
 from edge_difom.cli import console, options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edge.engines.golden_check import VerifyReport
 
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
         "edge-difom verify --bundle B",
         "edge-difom verify --bundle B.difom --engine tflite",
         "edge-difom verify --bundle B --json verify.json",
+        "edge-difom verify --bundle B --attestation B.model.sigstore.json --attestation "
+        "B.provenance.sigstore.json --public-key attestation.pub.pem",
     ),
 )
 @options.bundle(required=True)
@@ -32,13 +33,37 @@ if TYPE_CHECKING:
     metavar="openvino|tflite|onnx",
     help="Engine to check; repeatable. Default: every installed one.",
 )
+@click.option(
+    "--attestation",
+    "attestations",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Attestation of the bundle to check, too: a model signature (OMS) or an in-toto statement "
+    "with SLSA provenance; repeatable.",
+)
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="With --attestation: public key of who must have signed, a PEM file.",
+)
 @console.json_option()
-def command(bundle_path: Path, engines: tuple[str, ...], json_path: str | None) -> None:
+def command(
+    bundle_path: Path,
+    engines: tuple[str, ...],
+    attestations: tuple[Path, ...],
+    public_key: Path | None,
+    json_path: str | None,
+) -> None:
     """Check that no file changed and that the engines still compute the golden scores.
 
-    The golden scores were stored when the bundle was made. Exits with code 4 if a file is damaged,
-    and with code 5 if an engine disagrees.
+    The golden scores were stored when the bundle was made. Exits with code 4 if a file is damaged
+    or an attestation is not of this bundle, and with code 5 if an engine disagrees.
     """
+    if bool(attestations) != (public_key is not None):
+        raise UsageError(
+            "an attestation is checked with a public key",
+            expected="--attestation FILE --public-key PEM",
+        )
     from edge.bundle.reader import Bundle
     from edge.engines.golden_check import unreadable, verify_bundle
     from edge.inference.isolated import open_isolated
@@ -48,6 +73,11 @@ def command(bundle_path: Path, engines: tuple[str, ...], json_path: str | None) 
     except BundleError as error:
         _write(json_path, unreadable(bundle_path, error))
         raise
+    if public_key is not None:
+        from firmware_bridge.fleet.attest.check import check_attestations
+
+        for name, kind in check_attestations(bundle, attestations, public_key).items():
+            console.say(f"{kind}: {name}")
     report = verify_bundle(bundle, engines or None, opener=open_isolated)
     _show(report)
     _write(json_path, report)

@@ -104,11 +104,11 @@ def train_qat(
         )
     loaded = load_for_engines(path.parent)
     refuse_training_only_run(loaded.config, path.parent)
-    if loaded.config.loss.schedule == "teachers-only":
+    if loaded.config.loss.without_masks:
         raise UsageError(
             f"{path.parent} has not learned the task",
             expected="a student that was trained on masks",
-            got="schedule teachers-only",
+            got=f"recipe {loaded.config.loss.recipe}, schedule {loaded.config.loss.schedule}",
             hint=f"train on masks from its weights first, with start={path.parent}",
         )
     if config.distill_weight:

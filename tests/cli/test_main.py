@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -12,6 +16,8 @@ from edge import __version__, errors
 from edge.errors import EdgeDifomError, MissingDependencyError
 from edge.util.extras import EXTRA_OF, missing
 from edge_difom.cli import main as cli
+
+ROOT = Path(__file__).parents[2]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -171,3 +177,35 @@ def test_a_verb_that_misses_a_package_names_the_extra(
     with_verb(monkeypatch, ModuleNotFoundError("No module named 'edge.typo'", name="edge.typo"))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["doctor"])
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
+@pytest.mark.parametrize("kind", [errors.UsageError, MissingDependencyError])
+def test_a_short_machine_does_not_look_like_a_wrong_option(
+    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[EdgeDifomError]
+) -> None:
+    """A service manager does not start the program again after the codes of wrong options."""
+    error = kind("the journal cannot be written", hint="choose a different path")
+    with_verb(monkeypatch, error)
+    assert status("doctor") == kind.exit_code
+    error.__cause__ = OSError(number, os.strerror(number))
+    with_verb(monkeypatch, error)
+    assert status("doctor") == errors.MachineError.exit_code
+    unit = ROOT / "firmware_bridge/fleet/system/systemd/edge-difom.service"
+    (never,) = re.findall(r"^RestartPreventExitStatus=(.*)$", unit.read_text(), re.MULTILINE)
+    assert str(kind.exit_code) in never.split()
+    assert str(errors.MachineError.exit_code) not in never.split()
+
+
+def test_a_journal_that_lacks_a_descriptor_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The real command: what has no descriptor at its start is no wrong path."""
+    from edge.util.append_file import LineFile
+
+    def short(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(LineFile, "open", short)
+    given = ("--source", "synthetic:?frames=2", "--bundle", "edge-xs", "--log")
+    assert status("run", *given, str(tmp_path / "journal")) == errors.MachineError.exit_code

@@ -21,8 +21,8 @@ def test_a_configuration_is_found_by_name_after_files(
     assert config.find_config(Path("edge-xs")) in FILES
     (tmp_path / "edge-xs").write_text("student: edge-s")
     assert config.read_config_file(config.find_config(Path("edge-xs"))) == {"student": "edge-s"}
-    with pytest.raises(UsageError, match="edge-m") as refused:
-        config.find_config(Path("edge-m"))
+    with pytest.raises(UsageError, match="edge-q") as refused:
+        config.find_config(Path("edge-q"))
     assert "edge-s-4f" in str(refused.value.expected)
 
 
@@ -30,7 +30,8 @@ def test_a_configuration_is_found_by_name_after_files(
 def test_a_shipped_configuration_is_read(path: Path) -> None:
     settings = config.make_config({"data": ["DIR"], **config.read_config_file(path)})
     assert settings.student.name in STUDENTS
-    assert path.stem.startswith(settings.student.name)
+    # `edge-m` names a class of machines; its student is the one that is a teacher elsewhere.
+    assert path.stem.startswith(settings.student.name) or path.stem == "edge-m"
     assert 0 < settings.augmentation.shifted_views <= 1
 
 

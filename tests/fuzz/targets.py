@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import tempfile
@@ -10,18 +11,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.signer import CryptoSigner
+
 from edge.bundle import reader
 from edge.engines import formats
 from edge.engines.golden_picture import PictureError, decode_png
-from edge.errors import EdgeDifomError
+from edge.errors import BundleError, EdgeDifomError
 from edge.shm.reader import SegmentReader
 from edge.stills.files import read_still
 from edge.util.files import sha256
 from edge_difom.cli import run_config
 from firmware_bridge.cart.link.session import Session
 from firmware_bridge.cart.protocol.framing import PAYLOAD_MAX, Deframer, frame
+from firmware_bridge.fleet.attest.check import check_attestations
+from firmware_bridge.fleet.attest.envelope import read_statement, sign_statement
 from firmware_bridge.fleet.slots import audit_chain, state
 from firmware_bridge.fleet.trust.client import first_trust
+from firmware_bridge.fleet.trust.families import read_family
 from tests.support.hostile_zip import Entry, zip_of
 
 if TYPE_CHECKING:
@@ -150,6 +158,43 @@ def still(data: bytes) -> None:
     read_still(folder)
 
 
+@cache
+def attestation_key() -> tuple[CryptoSigner, bytes]:
+    """The key that signed the corpus of attestations, and its public part as PEM."""
+    private = ec.derive_private_key(28, ec.SECP256R1())
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return CryptoSigner(private), public
+
+
+def attestation(data: bytes) -> None:
+    """Read an attestation of a bundle."""
+    read_statement(_written("a.json", data), attestation_key()[1])
+
+
+def statement(data: bytes) -> None:
+    """Check what a trusted key signed, whatever it is, against a bundle."""
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BundleError("no JSON") from error
+    if not isinstance(parsed, dict):
+        raise BundleError("no statement")
+    signer, public = attestation_key()
+    key = _written("key.pem", public)
+    signed = _written("s.json", sign_statement(parsed, signer, public))
+    bundle = reader.Bundle.open(
+        _written("held.difom", (CORPUS / "archive/small.difom").read_bytes())
+    )
+    check_attestations(bundle, [signed], key)
+
+
+def family(data: bytes) -> None:
+    """Read the record of a family of bundles."""
+    read_family(_written("x.family.json", data))
+
+
 def options(data: bytes) -> None:
     """Read the options of `edge-difom run` from a TOML file."""
     from edge_difom.cli.run import command
@@ -179,6 +224,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         *(archive, manifest, engine_onnx, engine_tflite, engine_ir, picture),
         *(link, message, root, slots, audit, still, segment, options, training),
+        *(attestation, statement, family),
     )
 }
 

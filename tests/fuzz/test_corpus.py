@@ -12,7 +12,10 @@ from tests.fuzz.targets import ALLOWED, CORPUS, TARGETS, clean, seeds
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VALID = {"engine-onnx", "engine-tflite", "engine-ir", "root", "slots", "audit", "picture"}
+VALID = {
+    *("engine-onnx", "engine-tflite", "engine-ir", "root", "slots", "audit", "picture"),
+    *("attestation", "statement", "family"),
+}
 """Targets of which every seed without a finding's name is valid."""
 
 

@@ -31,7 +31,7 @@ from firmware_bridge.fleet.trust import client
 from tests.support.slot_operations import bring, model, operations, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 EVENTS = {
     *("open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate"),
@@ -55,10 +55,13 @@ class Disk:
     Attributes:
         states: Digest -> tree of every state that a power cut may leave.
         moments: Number of file events.
+        promise: What the operation has promised by now to keep, as a number.
+        promised: Digest of a state -> the highest promise at a moment that may leave it.
     """
 
     def __init__(self, root: Path, *, flush: bool = True) -> None:
         self.root, self.states, self.moments = root, dict[str, Tree](), 0
+        self.promise, self.promised = 0, dict[str, int]()
         self._flush, self._random = flush, random.Random(1)
         self._names: dict[int, int] = {}
         self._count = itertools.count()
@@ -73,7 +76,10 @@ class Disk:
         self._look()
         for tree in self._possible():
             digest_input = repr(sorted(tree.items())).encode()
-            self.states.setdefault(hashlib.sha256(digest_input).hexdigest(), tree)
+            digest = hashlib.sha256(digest_input).hexdigest()
+            self.states.setdefault(digest, tree)
+            # What was promised when the power was cut holds, the highest promise of all moments.
+            self.promised[digest] = max(self.promised.get(digest, 0), self.promise)
         if self._flush and flushed in self._names:
             name = self._names[flushed]
             for versions in (self._folders, self._files):
@@ -155,9 +161,11 @@ def _fill(
             tree[path] = files[child]
 
 
-def record(folder: Path, operation: str, repository: Path, *, flush: bool) -> Disk:
-    """Run an operation and return what the disk may have held meanwhile."""
-    work = operations(repository)[operation]
+def record(folder: Path, work: Callable[[Disk], object], *, flush: bool) -> Disk:
+    """Run an operation and return what the disk may have held meanwhile.
+
+    The operation may call `note` where bytes are written without an event.
+    """
     disk, busy = Disk(folder, flush=flush), True
 
     def note(flushed: int | None = None) -> None:
@@ -173,7 +181,7 @@ def record(folder: Path, operation: str, repository: Path, *, flush: bool) -> Di
     os.fsync = os.fdatasync = fsync  # type: ignore[assignment]
     sys.addaudithook(lambda event, _: note() if event in EVENTS else None)
     busy = False
-    work(folder)
+    work(disk)
     note()
     busy = True
     return disk
@@ -206,7 +214,8 @@ def main(operation: str, begin: str, repository: str, scratch: str, flush: str) 
     """Record the operation, then look at each state."""
     folder, source = Path(scratch) / "device", Path(repository)
     shutil.copytree(begin, folder)
-    disk = record(folder, operation, source, flush=flush == "flush")
+    work = operations(source)[operation]
+    disk = record(folder, lambda disk: work(disk.root), flush=flush == "flush")
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
     for tree in disk.states.values():

@@ -17,7 +17,8 @@ class Decoded(NamedTuple):
     Attributes:
         low: (B, width, H / 16, W / 16).
         high: (B, width, H / 8, W / 8).
-        last: (B, width, H / 4, W / 4), which a 1x1 convolution turns into logits.
+        last: (B, width, H / 4, W / 4), or at `Decoder.STRIDE`, which a 1x1 convolution turns into
+            logits.
         reconstruction: Scalar, how far a decoder that rebuilds its input is from it; None for
             others, and where it was not asked for.
     """
@@ -38,11 +39,15 @@ class Decoder(nn.Module, ABC):
     Attributes:
         NEEDS: Names of the maps that it reads.
         FLAT: Its parts are named in the student's state dict without `decoder.` before them.
+        STRIDE: Input pixels per cell of the map that the logits are made of.
+        LACKS: Names of parts that a decoder with the same names has beside its own.
         width: Channels of its maps.
     """
 
-    NEEDS = ("x4", "x8", "x16", "x32")
+    NEEDS: tuple[str, ...] = ("x4", "x8", "x16", "x32")
     FLAT = False
+    STRIDE = 4
+    LACKS: tuple[str, ...] = ()
 
     def __init__(self, channels: Mapping[str, int], width: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distill.students.decoders.emcad import EmcadDecoder
-from distill.students.decoders.fpn import FpnDecoder
+from distill.students.decoders.fpn import Fpn8Decoder, FpnDecoder
 from distill.students.decoders.pld import PldDecoder
 from distill.students.decoders.rpca import RpcaDecoder
 from edge.errors import UsageError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DECODERS: dict[str, type[Decoder]] = {
     "emcad": EmcadDecoder,
     "fpn": FpnDecoder,
+    "fpn8": Fpn8Decoder,
     "pld": PldDecoder,
     "rpca": RpcaDecoder,
 }

@@ -1,7 +1,9 @@
-"""Decoder `fpn`: the one of the shipped edge students, made for INT8.
+"""Decoders `fpn`, the one of the shipped edge students, and `fpn8`, which ends at stride 8.
 
 Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the
 2x upsampling is nearest, exact in every runtime and free of rescaling (Lin et al., FPN, CVPR 2017).
+`fpn8` leaves the last fusion, which works on the largest map, out: its logits are at stride 8, so
+that a small polyp covers a quarter of the cells.
 """
 
 from __future__ import annotations
@@ -32,10 +34,13 @@ class Fuse(nn.Module):
         return fused
 
 
-class FpnDecoder(Decoder):
-    """Top-down sums of the encoder's maps, each smoothed by a separable convolution."""
+class Fpn8Decoder(Decoder):
+    """Top-down sums of the encoder's maps down to stride 8; `high` is the map of the logits."""
 
+    NEEDS: tuple[str, ...] = ("x8", "x16", "x32")
     FLAT = True
+    STRIDE = 8
+    LACKS: tuple[str, ...] = ("fuse4.",)
 
     def __init__(self, channels: Mapping[str, int], width: int) -> None:
         super().__init__(channels, width)
@@ -44,11 +49,27 @@ class FpnDecoder(Decoder):
         )
         self.fuse16 = Fuse(channels["x16"], width)
         self.fuse8 = Fuse(channels["x8"], width)
-        self.fuse4 = Fuse(channels["x4"], width)
 
     def forward(self, maps: Mapping[str, Tensor], *, training: bool = False) -> Decoded:
         """Decode the maps of a batch."""
         del training
         low = self.fuse16(self.top(maps["x32"]), maps["x16"])
         high = self.fuse8(low, maps["x8"])
+        return Decoded(low, high, high)
+
+
+class FpnDecoder(Fpn8Decoder):
+    """Top-down sums of the encoder's maps, each smoothed by a separable convolution."""
+
+    NEEDS = ("x4", "x8", "x16", "x32")
+    STRIDE = 4
+    LACKS = ()
+
+    def __init__(self, channels: Mapping[str, int], width: int) -> None:
+        super().__init__(channels, width)
+        self.fuse4 = Fuse(channels["x4"], width)
+
+    def forward(self, maps: Mapping[str, Tensor], *, training: bool = False) -> Decoded:
+        """Decode the maps of a batch."""
+        low, high, _, _ = super().forward(maps, training=training)
         return Decoded(low, high, self.fuse4(high, maps["x4"]))

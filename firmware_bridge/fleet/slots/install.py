@@ -36,7 +36,7 @@ from firmware_bridge.fleet.slots.store import LOCK, SlotStore
 from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.folder import open_folder
 from firmware_bridge.fleet.trust.offer import Offer, differences, is_target_name, read_offer
-from firmware_bridge.fleet.trust.signed_target import read_signed_target
+from firmware_bridge.fleet.trust.signed_target import join_family, read_signed_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,17 +128,27 @@ def install(
 def _verified_candidate(
     repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]
 ) -> _Candidate:
-    from firmware_bridge.fleet.trust.client import LARGEST, refresh
+    from firmware_bridge.fleet.system.check_stick import FOLDER as SYSTEM
+    from firmware_bridge.fleet.trust.client import LARGEST, read_families, refresh
 
-    trusted_before = trust_store.load(folder)
-    _, targets = refresh(
-        repository.metadata,
-        trusted_before,
-        now(),
-        lambda trusted: trust_store.save(folder, trusted),
+    known, clock = trust_store.load(folder), now()
+    known, targets = refresh(
+        repository.metadata, known, clock, lambda trusted: trust_store.save(folder, trusted)
     )
     metadata = repository.metadata(f"{targets.version}.targets.json", LARGEST["targets"]) or b""
-    names = sorted(name.removesuffix(".difom") for name in targets.targets)
+    # A stick also holds the software of the cart, in a folder of its own.
+    offered = {
+        name: (file, metadata)
+        for name, file in targets.targets.items()
+        if not name.startswith(SYSTEM)
+    }
+    wanted = None if target is None else f"{target}.difom"
+    if wanted is None or wanted not in offered:
+        for family in read_families(repository.metadata, known, targets, clock, wanted):
+            signed_by_both = join_family(metadata, family.name, family.metadata)
+            for name, file in family.targets.items():
+                offered.setdefault(name, (file, signed_by_both))
+    names = sorted(name.removesuffix(".difom") for name in offered)
     if target is None and len(names) != 1:
         raise UsageError(
             f"the repository holds {len(names)} bundles",
@@ -148,9 +158,9 @@ def _verified_candidate(
             code="several-bundles",
         )
     name = f"{target or names[0]}.difom"
-    if name not in targets.targets:
+    if name not in offered:
         raise UsageError(f"the repository has no {name}", expected=" or ".join(names))
-    entry = targets.targets[name]
+    entry, metadata = offered[name]
     digest = entry.hashes.get("sha256")
     if not is_target_name(name) or digest is None or not re.fullmatch("[0-9a-f]{64}", digest):
         raise BundleError(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from firmware_bridge.fleet.slots.state import SlotBundle
 
 _BLOCK = 1 << 20
-_LARGEST_METADATA = 5_000_000
+_LARGEST_METADATA = 12_000_000
+"""Metadata of two roles, bytes; a device reads at most 5 MB of each."""
 _PAUSES_S = (0.1, 0.4)
 """Pauses before a file on a medium that does not answer is read again, seconds."""
 

@@ -3,14 +3,14 @@
 The steps are those of section 5 of the specification (1.0.33), with the metadata, signatures,
 thresholds, lengths and hashes of python-tuf. Its `Updater` is not used, because it reads the wall
 clock, writes file by file without flushing, and tries a network socket at import. Delegations are
-not followed.
+followed one level deep, from the targets role to a family of bundles.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 from tuf.api.exceptions import RepositoryError
@@ -18,10 +18,13 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 from tuf.api.serialization import DeserializationError
 
 from edge.errors import BundleError
+from firmware_bridge.fleet.trust.offer import is_target_name
 from firmware_bridge.fleet.trust.trust_store import Trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tuf.api.metadata import TargetFile
 
     Read = Callable[[str, int], bytes | None]
     """Maps name and size limit of a metadata file to its bytes; None if the file is missing."""
@@ -117,6 +120,65 @@ def refresh(read: Read, trusted: Trusted, now: datetime, keep: Keep) -> tuple[Tr
         _refuse_other(targets.version, meta.version)
     _refuse_expired(targets, now)
     return _store_changes(keep, trusted, seen=int(now.timestamp())), targets
+
+
+class Family(NamedTuple):
+    """Verified metadata of a family of bundles.
+
+    Attributes:
+        name: Name of the family's role.
+        targets: Its bundles, only those that it may sign.
+        metadata: Its metadata as they were read.
+    """
+
+    name: str
+    targets: dict[str, TargetFile]
+    metadata: bytes
+
+
+def read_families(
+    read: Read, trusted: Trusted, targets: Targets, now: datetime, name: str | None = None
+) -> Iterator[Family]:
+    """Yield the families to which the targets role delegates, in their order (section 5.6.7).
+
+    Args:
+        read: Reads the repository's metadata.
+        trusted: Metadata that `refresh` returned.
+        targets: What `refresh` returned with them.
+        now: Wall clock, UTC.
+        name: A target; families that may not sign it are left out. None for all families.
+
+    Raises:
+        BundleError: A family's metadata are not signed by its keys, other than the snapshot says,
+            expired, or damaged.
+    """
+    now = max(now, datetime.fromtimestamp(trusted.seen, timezone.utc))
+    assert trusted.snapshot is not None, "as refresh returns it"
+    with _refusing("snapshot.json"):
+        listed = _decode(Snapshot, trusted.snapshot.encode()).signed.meta
+    delegations = targets.delegations
+    for family, role in ((delegations.roles or {}) if delegations else {}).items():
+        if name is not None and not role.is_delegated_path(name):
+            continue
+        meta = listed.get(f"{family}.json")
+        if meta is None:
+            continue  # its owner has published nothing yet
+        if not is_target_name(family):
+            raise BundleError(f"{family!a} cannot be the name of a family")
+        file = f"{meta.version}.{family}.json"
+        data = _read(read, file, meta.length or LARGEST["targets"])
+        with _refusing(file):
+            meta.verify_length_and_hashes(data)
+            document = _decode(Targets, data)
+            targets.verify_delegate(family, document.signed_bytes, document.signatures)
+            _refuse_other(document.signed.version, meta.version)
+        _refuse_expired(document.signed, now)
+        held = {
+            path: file
+            for path, file in document.signed.targets.items()
+            if role.is_delegated_path(path)
+        }
+        yield Family(family, held, data)
 
 
 def _store_changes(keep: Keep, trusted: Trusted, **changes: str | int) -> Trusted:

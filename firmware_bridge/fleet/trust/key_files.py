@@ -1,4 +1,7 @@
-"""The publisher's keys: Ed25519 in PEM files; the root key is encrypted with a passphrase."""
+"""The publisher's keys: Ed25519 in PEM files, the root key with a passphrase, or on tokens.
+
+A key on a hardware token has a record `ROLE.token.json` in the place of `ROLE.pem`.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,21 @@ from securesystemslib.signer import CryptoSigner
 
 from edge.errors import UsageError
 from firmware_bridge import durable
+from firmware_bridge.fleet.trust import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from securesystemslib.signer import Signer
 
-def key_path(folder: Path, role: str, number: int = 1, count: int = 1) -> Path:
+    from firmware_bridge.fleet.trust.tokens import Pin
+
+PEM = ".pem"
+
+
+def key_path(folder: Path, role: str, number: int = 1, count: int = 1, suffix: str = PEM) -> Path:
     """Return the path of a role's private key.
 
     Args:
@@ -26,23 +37,46 @@ def key_path(folder: Path, role: str, number: int = 1, count: int = 1) -> Path:
         role: A role.
         number: Which of the role's keys, from 1.
         count: Number of the role's keys.
+        suffix: `PEM`, or `tokens.SUFFIX` for a key on a token.
     """
-    return folder / (f"{role}.pem" if count == 1 else f"{role}-{number}.pem")
+    return folder / (f"{role}{suffix}" if count == 1 else f"{role}-{number}{suffix}")
 
 
 def key_paths(folder: Path, role: str) -> list[Path]:
-    """Return the paths of the role's private keys that are there."""
-    # A replaced key is `ROLE-NUMBER.VERSION.pem`.
-    numbered = [path for path in folder.glob(f"{role}-*.pem") if path.stem.count(".") == 0]
-    return [path for path in (folder / f"{role}.pem", *sorted(numbered)) if path.is_file()]
+    """Return the paths of the role's private keys that are there, or of their records."""
+    found = []
+    for suffix in (PEM, tokens.SUFFIX):
+        # A replaced key is `ROLE-NUMBER.VERSION.pem`.
+        numbered = [
+            path
+            for path in folder.glob(f"{role}-*{suffix}")
+            if "." not in path.name.removesuffix(suffix)
+        ]
+        found += [folder / f"{role}{suffix}", *sorted(numbered)]
+    return [path for path in found if path.is_file()]
 
 
-def load_any(path: Path, passphrases: Sequence[bytes]) -> CryptoSigner:
-    """Read a private key whose passphrase is one of several.
+def retired(path: Path, version: int) -> Path:
+    """Return where a replaced key is kept: `NAME.VERSION.pem`."""
+    suffix = tokens.SUFFIX if path.name.endswith(tokens.SUFFIX) else PEM
+    return path.with_name(f"{path.name.removesuffix(suffix)}.{version}{suffix}")
+
+
+def load_any(path: Path, passphrases: Sequence[bytes], pin: Pin | None = None) -> Signer:
+    """Read a private key whose passphrase is one of several, or open one on a token.
+
+    Args:
+        path: PEM file, or record of a key on a token.
+        passphrases: One of them is the file's; none for a file without one.
+        pin: Returns a token's PIN.
 
     Raises:
-        UsageError: The file is not an Ed25519 key, or none of them is its passphrase.
+        UsageError: The file is not an Ed25519 key, none of them is its passphrase, or token, key
+            or PIN is wrong.
+        MissingDependencyError: The package for PKCS#11 is not installed.
     """
+    if path.name.endswith(tokens.SUFFIX):
+        return tokens.load(path, pin)
     for passphrase in passphrases[:-1]:
         with suppress(UsageError):
             return load(path, passphrase)
@@ -60,6 +94,20 @@ def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
         UsageError: The file exists.
     """
     private = Ed25519PrivateKey.generate()
+    write_private(path, private, passphrase)
+    return CryptoSigner(private)
+
+
+def write_private(
+    path: Path,
+    private: Ed25519PrivateKey | EllipticCurvePrivateKey,
+    passphrase: bytes | None = None,
+) -> None:
+    """Write a private key as PEM, readable by its owner only.
+
+    Raises:
+        UsageError: The file exists.
+    """
     encryption = (
         serialization.BestAvailableEncryption(passphrase)
         if passphrase
@@ -79,7 +127,6 @@ def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
         file.write(pem)
         durable.sync_file(file)
     durable.sync_folder(path.parent)
-    return CryptoSigner(private)
 
 
 def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:

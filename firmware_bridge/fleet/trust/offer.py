@@ -20,6 +20,7 @@ MAX_VERSION = 999_999_999
 """Highest version of a bundle; a higher one could never be followed by a later one."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 
 
 class Offer(Strict, frozen=True, kw_only=True):
@@ -94,6 +95,11 @@ def is_target_name(name: str) -> bool:
     Letters, digits, dot, dash and underscore of ASCII: no separator, NUL, or escape code.
     """
     return _NAME.fullmatch(name) is not None
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a text can name a wheel or script in a repository; wheels may have a plus."""
+    return _FILE.fullmatch(name) is not None
 
 
 def differences(offer: Offer, bundle: Bundle) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from tuf.api.metadata import Root, TargetFile, Targets
 from edge.bundle.reader import Bundle, pack
 from edge.errors import AccuracyError, BundleError, UsageError
 from firmware_bridge import durable
-from firmware_bridge.fleet.trust import key_files
+from firmware_bridge.fleet.trust import families, key_files
 from firmware_bridge.fleet.trust import repository as files
 from firmware_bridge.fleet.trust.folder import TARGETS
 from firmware_bridge.fleet.trust.offer import (
@@ -24,11 +25,18 @@ from firmware_bridge.fleet.trust.offer import (
     make_offer,
     read_offer,
 )
+from firmware_bridge.fleet.trust.role_keys import new_keys, quorum_for
 from firmware_bridge.fleet.trust.roles import DAYS, ONLINE, ROLES, Quorum, expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from securesystemslib.signer import Signer
+
+    from firmware_bridge.fleet.trust.tokens import Pin
+
+_NO_TOKENS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,9 @@ def create_keys(
     now: datetime,
     days: Mapping[str, int] = DAYS,
     quorums: Mapping[str, Quorum] = MappingProxyType({}),
+    *,
+    on_tokens: Mapping[str, Sequence[str]] = _NO_TOKENS,
+    pin: Pin | None = None,
 ) -> Path:
     """Make the keys of the four roles, and the root metadata for devices to trust.
 
@@ -64,42 +75,32 @@ def create_keys(
         now: Wall clock, UTC.
         days: Maps roles to days until expiry.
         quorums: Maps roles to how many keys they have and need; one by default.
+        on_tokens: Maps roles to keys that lie on tokens, `hsm:KEYID?label=LABEL`; no key of these
+            roles is made.
+        pin: Returns a token's PIN.
 
     Returns:
         The root metadata, `1.root.json`.
 
     Raises:
-        UsageError: The folder already has keys, or a passphrase is empty or missing.
+        UsageError: The folder already has keys, a passphrase is empty or missing, or a key on a
+            token cannot be used.
+        MissingDependencyError: A key is on a token, and the package for PKCS#11 is not installed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} exists already", expected="a new folder", hint="another DIR")
     root = Root(version=1, expires=expiry("root", now, days), consistent_snapshot=True)
-    signers = []
+    signers: list[Signer] = []
     for role in ROLES:
-        quorum = quorums.get(role, Quorum())
-        secrets = _secrets(passphrases, quorum.keys) if role == "root" else [None] * quorum.keys
-        for number, secret in enumerate(secrets, 1):
-            path = key_files.key_path(folder, role, number, quorum.keys)
-            signer = key_files.generate(path, secret)
+        quorum = quorum_for(role, quorums.get(role), on_tokens.get(role, ()), Quorum())
+        fresh = new_keys(folder, role, quorum, passphrases, on_tokens.get(role, ()), pin)
+        for signer in fresh.values():
             root.add_key(signer.public_key, role)
-            signers += [signer] if role == "root" else []
+        signers += fresh.values() if role == "root" else []
         root.roles[role].threshold = quorum.needed
     path = folder / "1.root.json"
     durable.write(path, files.sign(root, signers))
     return path
-
-
-def _secrets(passphrases: Sequence[bytes], count: int) -> list[bytes | None]:
-    """Return the passphrase of each root key."""
-    if not passphrases or not all(passphrases):
-        raise UsageError("the root key has no passphrase", expected="one that is not empty")
-    if len(passphrases) not in (1, count):
-        raise UsageError(
-            "the number of passphrases does not fit",
-            expected=f"1, or {count}: one for each root key",
-            got=str(len(passphrases)),
-        )
-    return [*passphrases] if len(passphrases) == count else [passphrases[0]] * count
 
 
 def publish(
@@ -111,17 +112,20 @@ def publish(
     target: str | None = None,
     version: int | None = None,
     days: Mapping[str, int] = DAYS,
+    pin: Pin | None = None,
 ) -> Published:
     """Add a bundle to a repository and sign it.
 
     Args:
         bundle: Folder or `.difom` file of the bundle.
         repository: Folder of the repository; made if it is missing.
-        keys: Folder from `create_keys`; the root key is not needed.
+        keys: Folder from `create_keys`; the root key is not needed. With the keys of a family
+            (`families.create_family`), devices see the bundle once the publisher has signed again.
         now: Wall clock, UTC.
         target: Name in the repository; by default the bundle's.
         version: Version of the bundle; by default the last one of this name plus one.
         days: Maps roles to days until expiry.
+        pin: Returns the PIN of a token, if keys are on tokens.
 
     Raises:
         BundleError: The bundle does not verify, or the repository's metadata cannot be read.
@@ -133,9 +137,18 @@ def publish(
     _refuse_failed_gate(opened)
     name = f"{target or opened.manifest.name}.difom"
     _refuse_name(name)
-    root = files.newest_root(repository, keys)
-    signers = {role: files.load_signers(keys, role, root) for role in ONLINE}
-    targets = files.latest(repository, Targets) or Targets()
+    family = families.family_in(keys)
+    signers: dict[str, list[Signer]] = {}
+    if family is not None:
+        targets = families.family_targets(repository, family.name)
+        if not fnmatchcase(name, family.pattern):
+            raise UsageError(
+                f"the family {family.name} does not sign {name}", expected=family.pattern
+            )
+    else:
+        root = files.newest_root(repository, keys)
+        signers = {role: files.load_signers(keys, role, root, (), pin) for role in ONLINE}
+        targets = files.latest(repository, Targets) or Targets()
     last = read_offer(targets.targets[name].custom, name).version if name in targets.targets else 0
     version = last + 1 if version is None else version
     if version <= last:
@@ -160,8 +173,12 @@ def publish(
             durable.sync_file(copy)
         durable.move(part, file)
     targets.targets[name] = entry
-    expires = files.write(repository, keys, targets, signers, now, days)
-    _prune(repository, targets, earlier)
+    if family is not None:
+        families.sign_family(repository, keys, family, targets, now, days, pin)
+        expires = {family.name: targets.expires}
+    else:
+        expires = files.write(repository, keys, targets, signers, now, days)
+        _prune(repository, targets, earlier)
     return Published(
         target=name.removesuffix(".difom"), version=version, file=file, expires=expires
     )
@@ -180,7 +197,12 @@ def _refuse_failed_gate(bundle: Bundle) -> None:
 
 
 def renew(
-    repository: Path, keys: Path, now: datetime, *, days: Mapping[str, int] = DAYS
+    repository: Path,
+    keys: Path,
+    now: datetime,
+    *,
+    days: Mapping[str, int] = DAYS,
+    pin: Pin | None = None,
 ) -> dict[str, datetime]:
     """Renew the signatures of a repository before they expire; no bundle changes.
 
@@ -189,6 +211,7 @@ def renew(
         keys: Folder of the keys; the root key is not needed.
         now: Wall clock, UTC.
         days: Maps roles to days until expiry.
+        pin: Returns the PIN of a token, if keys are on tokens.
 
     Returns:
         Expiry of each role's signature, UTC.
@@ -209,7 +232,7 @@ def renew(
         repository,
         keys,
         targets,
-        {role: files.load_signers(keys, role, root) for role in ONLINE},
+        {role: files.load_signers(keys, role, root, (), pin) for role in ONLINE},
         now,
         days,
     )
@@ -225,6 +248,8 @@ def rotate(
     new_passphrases: Sequence[bytes] = (),
     quorums: Mapping[str, Quorum] = MappingProxyType({}),
     days: Mapping[str, int] = DAYS,
+    on_tokens: Mapping[str, Sequence[str]] = _NO_TOKENS,
+    pin: Pin | None = None,
 ) -> Path:
     """Sign a new root, with new keys for some roles, and re-sign everything else.
 
@@ -239,6 +264,8 @@ def rotate(
             `passphrases` by default.
         quorums: Maps roles to how many keys they have and need from now on; as before by default.
         days: Maps roles to days until expiry.
+        on_tokens: Maps roles of `roles` to their new keys on tokens, `hsm:KEYID?label=LABEL`.
+        pin: Returns the PIN of a token, if keys are on tokens.
 
     Returns:
         The new root metadata. Devices need no manual update: the new root follows from the one that
@@ -250,36 +277,37 @@ def rotate(
         wrong.
     """
     root = files.newest_root(repository, keys)
-    signers = files.load_signers(keys, "root", root, passphrases)
+    signers = files.load_signers(keys, "root", root, passphrases, pin)
     if files.latest(repository, Targets) is None:
         raise BundleError(f"{repository} holds no publication", hint="publish first")
-    version, fresh, replaced = root.version + 1, dict[Path, Path](), list[Path]()
+    version, mark = root.version + 1, f".{root.version + 1}.new."
+    fresh: list[Path] = []
+    replaced: list[Path] = []
+    for left in keys.glob(f"{mark}*"):
+        left.unlink()
     for role in dict.fromkeys(roles):
-        quorum = quorums.get(role, Quorum(root.roles[role].threshold, len(root.roles[role].keyids)))
-        secrets: list[bytes | None] = [None] * quorum.keys
-        if role == "root":
-            secrets = _secrets(new_passphrases or passphrases[:1], quorum.keys)
+        before = Quorum(root.roles[role].threshold, len(root.roles[role].keyids))
+        uris = on_tokens.get(role, ())
+        quorum = quorum_for(role, quorums.get(role), uris, before)
         replaced += key_files.key_paths(keys, role)
         for keyid in list(root.roles[role].keyids):
             root.revoke_key(keyid, role)
-        for number, secret in enumerate(secrets, 1):
-            final = key_files.key_path(keys, role, number, quorum.keys)
-            path = keys / f".{final.stem}.{version}.new.pem"
-            path.unlink(missing_ok=True)
-            signer = key_files.generate(path, secret)
+        secrets = new_passphrases or passphrases[:1]
+        made = new_keys(keys, role, quorum, secrets, uris, pin, mark)
+        for signer in made.values():
             root.add_key(signer.public_key, role)
-            fresh[path] = final
-            signers += [signer] if role == "root" else []
+        fresh += made
+        signers += made.values() if role == "root" else []
         root.roles[role].threshold = quorum.needed
     root.version, root.expires = version, expiry("root", now, days)
     path = keys / f"{version}.root.json"
     encoded = files.sign(root, signers)
     for old in replaced:
-        old.rename(old.with_name(f"{old.stem}.{version - 1}.pem"))
-    for new, final in fresh.items():
-        durable.move(new, final)
+        old.rename(key_files.retired(old, version - 1))
+    for new in fresh:
+        durable.move(new, new.with_name(new.name.removeprefix(mark)))
     durable.write(path, encoded)
-    renew(repository, keys, now, days=days)
+    renew(repository, keys, now, days=days, pin=pin)
     return path
 
 
@@ -292,9 +320,12 @@ def _refuse_name(name: str) -> None:
 
 
 def _prune(repository: Path, targets: Targets, earlier: set[str]) -> None:
-    """Remove bundles that neither this publication nor the previous one names."""
+    """Remove bundles that neither this publication, the previous one, nor a family names."""
     listed = earlier | {
-        path for file in targets.targets.values() for path in file.get_prefixed_paths()
+        path
+        for held in (targets, *families.recent_targets(repository, targets))
+        for file in held.targets.values()
+        for path in file.get_prefixed_paths()
     }
     for path in (repository / TARGETS).glob("*.difom"):
         if path.name not in listed:

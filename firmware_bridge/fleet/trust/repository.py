@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import Signer
+
+    from firmware_bridge.fleet.trust.tokens import Pin
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
@@ -31,7 +33,7 @@ def write(
     repository: Path,
     keys: Path,
     targets: Targets,
-    signers: Mapping[str, Sequence[CryptoSigner]],
+    signers: Mapping[str, Sequence[Signer]],
     now: datetime,
     days: Mapping[str, int],
 ) -> dict[str, datetime]:
@@ -60,6 +62,7 @@ def write(
     for part in signed:
         part.version = 1 if first else part.version + 1
         part.expires = expiry(part.type, now, days)
+    list_families(repository, targets, snapshot)
     data = sign(targets, signers["targets"])
     durable.write(folder / f"{targets.version}.targets.json", data)
     snapshot.meta["targets.json"] = MetaFile.from_data(targets.version, data, ["sha256"])
@@ -69,6 +72,44 @@ def write(
     durable.write(folder / "timestamp.json", sign(timestamp, signers["timestamp"]))
     root = newest_root(repository, keys)
     return {part.type: part.expires for part in (root, *signed)}
+
+
+def list_families(repository: Path, targets: Targets, snapshot: Snapshot) -> None:
+    """Put the newest valid metadata of each family into a snapshot.
+
+    Raises:
+        BundleError: A family's newest metadata are not signed by its keys, or name other bundles.
+    """
+    delegations = targets.delegations
+    for name, role in ((delegations.roles or {}) if delegations else {}).items():
+        version = newest_version(repository, name)
+        if not version:
+            continue
+        path = repository / METADATA / f"{version}.{name}.json"
+        data = path.read_bytes()
+        try:
+            document: Metadata[Any] = Metadata.from_bytes(data)
+            targets.verify_delegate(name, document.signed_bytes, document.signatures)
+            if not isinstance(document.signed, Targets) or document.signed.version != version:
+                raise RepositoryError(f"other metadata than version {version} of a targets role")
+        except (RepositoryError, ValueError) as error:
+            raise BundleError(
+                f"{path} cannot be taken over",
+                expected=f"metadata signed by the keys of the family {name}",
+                got=f"{type(error).__name__}: {error}",
+                hint="remove it, or delegate to the family's new keys",
+            ) from error
+        others = [path for path in document.signed.targets if not role.is_delegated_path(path)]
+        if others:
+            raise BundleError(f"{path} names bundles of others", got=", ".join(sorted(others)[:8]))
+        snapshot.meta[f"{name}.json"] = MetaFile.from_data(version, data, ["sha256"])
+
+
+def newest_version(repository: Path, name: str) -> int:
+    """Return the newest version of a family's metadata in a repository; 0 if there are none."""
+    found = (repository / METADATA).glob(f"[0-9]*.{name}.json")
+    numbers = [path.name.partition(".")[0] for path in found]
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def newest_root(repository: Path, keys: Path) -> Root:
@@ -150,8 +191,12 @@ def load_metadata(path: Path, kind: type[S]) -> S:
 
 
 def load_signers(
-    keys: Path, role: str, root: Root, passphrases: Sequence[bytes] = ()
-) -> list[CryptoSigner]:
+    keys: Path,
+    role: str,
+    root: Root,
+    passphrases: Sequence[bytes] = (),
+    pin: Pin | None = None,
+) -> list[Signer]:
     """Load the keys of a role that are there; as many as the role needs suffice.
 
     Args:
@@ -159,14 +204,17 @@ def load_signers(
         role: A role.
         root: The root that names the role's keys.
         passphrases: Each key has one of these; none for keys without one.
+        pin: Returns the PIN of a token; None where no key is on a token.
 
     Raises:
-        UsageError: Too few keys are there, one is not in the root, or its passphrase is not given.
+        UsageError: Too few keys are there, one is not in the root, or its passphrase or PIN is
+            wrong.
+        MissingDependencyError: A key is on a token, and the package for PKCS#11 is not installed.
     """
     paths = key_files.key_paths(keys, role) or [key_files.key_path(keys, role)]
     signers, quorum = [], root.roles[role]
     for path in paths:
-        signer = key_files.load_any(path, passphrases)
+        signer = key_files.load_any(path, passphrases, pin)
         if signer.public_key.keyid not in quorum.keyids:
             raise UsageError(
                 f"{path} is not a {role} key of version {root.version} of the root",
@@ -184,7 +232,7 @@ def load_signers(
     return signers
 
 
-def sign(signed: S, signers: Sequence[CryptoSigner]) -> bytes:
+def sign(signed: S, signers: Sequence[Signer]) -> bytes:
     """Sign metadata and return the bytes to write."""
     document = Metadata(signed)
     for signer in signers:

@@ -42,24 +42,25 @@ MAX_KEYS = 16
 """Maximum number of keys of one role."""
 
 
-def quorums_of(texts: Sequence[str]) -> dict[str, Quorum]:
+def quorums_of(texts: Sequence[str], roles: Sequence[str] = ROLES) -> dict[str, Quorum]:
     """Return the quorum of each role that is named.
 
     Args:
         texts: `ROLE=NEEDED` or `ROLE=NEEDED/KEYS`.
+        roles: The roles that there are.
 
     Raises:
         UsageError: A role is unknown, or fewer keys exist than are needed.
     """
     quorums: dict[str, Quorum] = {}
     for text in texts:
-        match = re.fullmatch(r"(\w+)=(\d{1,2})(?:/(\d{1,2}))?", text, re.ASCII)
+        match = re.fullmatch(r"([\w-]+)=(\d{1,2})(?:/(\d{1,2}))?", text, re.ASCII)
         role, needed, keys = match.groups() if match else ("", "0", None)
         quorum = Quorum(int(needed), int(keys or needed))
-        if role not in ROLES or not 1 <= quorum.needed <= quorum.keys <= MAX_KEYS:
+        if role not in roles or not 1 <= quorum.needed <= quorum.keys <= MAX_KEYS:
             raise UsageError(
                 f"invalid threshold {text!r}",
-                expected=f"ROLE=NEEDED or ROLE=NEEDED/KEYS with a role of {', '.join(ROLES)} and "
+                expected=f"ROLE=NEEDED or ROLE=NEEDED/KEYS with a role of {', '.join(roles)} and "
                 f"1 <= NEEDED <= KEYS <= {MAX_KEYS}",
             )
         quorums[role] = quorum

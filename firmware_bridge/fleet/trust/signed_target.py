@@ -8,6 +8,7 @@ only prevents an installation.
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,7 +43,7 @@ def read_signed_target(metadata: bytes, name: str, roots: Sequence[str]) -> Sign
     """Return what the targets role of a trusted root signed about a bundle.
 
     Args:
-        metadata: Metadata of the targets role, as published.
+        metadata: Metadata of the targets role, as published, or what `join_family` made.
         name: Name of the bundle in the repository.
         roots: Trusted root metadata, the newest first; one whose targets role signed is enough.
 
@@ -53,7 +54,13 @@ def read_signed_target(metadata: bytes, name: str, roots: Sequence[str]) -> Sign
     """
     try:
         document = json.loads(metadata)
-        if not any(signed_by(document, json.loads(root)["signed"], "targets") for root in roots):
+        family = document.get("family")
+        top = document if family is None else document["targets"]
+        trusted = any(signed_by(top, json.loads(root)["signed"], "targets") for root in roots)
+        if family is not None:
+            document = document["delegated"]
+            trusted = trusted and _delegated(document, top["signed"], family, f"{name}.difom")
+        if not trusted:
             raise BundleError(f"nobody whom this device trusts signed {name}")
         entry = document["signed"]["targets"][f"{name}.difom"]
         offer = read_offer(entry["custom"], name)
@@ -71,6 +78,29 @@ def read_signed_target(metadata: bytes, name: str, roots: Sequence[str]) -> Sign
             f"the signed description of {name} cannot be read",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def join_family(targets: bytes, family: str, delegated: bytes) -> bytes:
+    """Return one document of the metadata of a targets role and of a family that it names.
+
+    Raises:
+        BundleError: The metadata cannot be read.
+    """
+    try:
+        parts = {"targets": json.loads(targets), "delegated": json.loads(delegated)}
+        return json.dumps({"family": family, **parts}).encode()
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"the metadata of {family} cannot be read", got=str(error)) from error
+
+
+def _delegated(document: dict[str, Any], top: dict[str, Any], family: str, target: str) -> bool:
+    """Return whether a family, which the targets role lets sign a target, signed a document."""
+    delegations = top["delegations"]
+    (role,) = [role for role in delegations["roles"] if role["name"] == family]
+    if not any(fnmatchcase(target, pattern) for pattern in role["paths"]):
+        return False
+    keys = {"_type": "root", "keys": delegations["keys"], "roles": {family: role}}
+    return signed_by(document, keys, family, "targets")
 
 
 def follow_roots(anchor: str, roots: Sequence[str]) -> list[str]:

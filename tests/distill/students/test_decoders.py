@@ -58,7 +58,7 @@ def test_every_decoder_gives_its_maps_at_any_legal_size(
     maps = student.maps(x)
     width = student.low_channels
     for one_map, channels, stride in (
-        (maps.logits, 1, 4),
+        (maps.logits, 1, student.stride),
         (maps.low, width, 16),
         (maps.high, width, 8),
     ):
@@ -75,7 +75,7 @@ def test_a_few_steps_lower_the_loss_and_teach_every_weight(decoder: str) -> None
     trained = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, 2e-3)
     images = torch.randn(4, 3, 64, 64)
-    mask = (images[:, :1, ::4, ::4] > 0).float()
+    mask = (images[:, :1, :: student.stride, :: student.stride] > 0).float()
 
     def loss() -> Tensor:
         maps = student.maps(images)

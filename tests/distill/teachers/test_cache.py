@@ -153,6 +153,17 @@ def test_a_marker_without_its_rows_is_not_believed(tmp_path: Path, store: Pictur
     assert teacher.seen == ROWS
 
 
+def test_what_a_killed_builder_left_does_not_stay(tmp_path: Path, store: Pictures) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(Colors(kill_at=BLOCK + 1), store, GRID, tmp_path)
+    (partial,) = tmp_path.glob("*.partial")
+    (marker,) = [path for path in partial.iterdir() if path.suffix == ".json"]
+    (partial / f".{marker.name}.0badcafe").write_bytes(b"half")
+    build(Colors(), store, GRID, tmp_path)
+    (final,) = [path.parent for path in tmp_path.glob("*/maps.npy")]
+    assert not [path.name for path in final.iterdir() if path.name.startswith(".")]
+
+
 @pytest.mark.parametrize("block", [0, 1, 2])
 def test_a_damaged_block_is_computed_again(tmp_path: Path, store: Pictures, block: int) -> None:
     expected = build(Colors(), store, GRID, tmp_path).batch(range(ROWS))

@@ -137,3 +137,24 @@ def test_an_incomplete_checkpoint_is_no_random_teacher(tmp_path: Path) -> None:
     network.save_pretrained(tmp_path, state_dict=state)
     with pytest.raises(DataError, match="incomplete"):
         build_teacher(f"dinov2:{tmp_path}")
+
+
+class Evil:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+def test_a_pickled_folder_runs_nothing(tmp_path: Path) -> None:
+    """Weights that are a pickle of anything are an error of the data, and are not unpickled."""
+    folder, sign = tmp_path / "teacher", tmp_path / "ran"
+    dinov2().save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({"weights": Evil(str(sign))}, folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match="is not a readable checkpoint"):
+        build_teacher(f"dinov2:{folder}")
+    assert not sign.exists()

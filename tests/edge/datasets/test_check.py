@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,12 @@ def test_folders_without_polyps_or_partners_are_errors(data: Path, tmp_path: Pat
     report, _ = check_folders([data, tmp_path / "empty"])
     assert any("no mask of 3 shows a polyp" in finding.text for finding in report.errors)
     assert any("is missing" in finding.text for finding in report.errors)
+
+
+def test_a_sheet_with_pictures_is_its_owners_alone(data: Path, tmp_path: Path) -> None:
+    sheet, before = tmp_path / "sheet.png", os.umask(0)
+    try:
+        CliRunner().invoke(check, [str(data), "--sheet", str(sheet)], catch_exceptions=False)
+    finally:
+        os.umask(before)
+    assert sheet.stat().st_mode & 0o777 == 0o600

@@ -46,7 +46,8 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     assert f"+++ {tmp_path / UNIT}" in done.output
     assert "+PrivateNetwork=yes" in done.output
-    assert f"+ExecStart={PYTHON} -I -m edge_difom run" in done.output
+    early = "/usr/bin/env --ignore-signal=USR1,USR2"
+    assert f"+ExecStart={early} {PYTHON} -I -m edge_difom run" in done.output
 
 
 def test_files_are_written_once_and_the_next_commands_are_told(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_later_version_updates_what_nobody_changed(tmp_path: Path) -> None:
     assert actions["etc/edge-difom/runtime.env"] == "keep"
     assert actions["etc/modules-load.d/edge-difom.conf"] == "same"
     apply(tmp_path, plan(tmp_path, later))
-    assert "ExecStart=/opt/later/bin/python" in (tmp_path / UNIT).read_text()
+    assert " /opt/later/bin/python -I -m edge_difom run" in (tmp_path / UNIT).read_text()
     assert {c.action for c in plan(tmp_path, later)} == {"same", "keep"}
 
 
@@ -170,7 +171,7 @@ def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         (tools / name).write_text(fake + "exit ${ACTIVE:-3}\n")
     (tools / "id").write_text('#!/bin/sh\necho "${WHO:-0}"\n')
     (tools / "python3").write_text(
-        fake + f"case $2 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
+        fake + f"case $3 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
         f"do cp {tools}/tool {home}/bin/$p; done;; esac\n"
     )
     (tools / "tool").write_text(fake)
@@ -200,7 +201,7 @@ def test_the_script_installs_and_provisions_and_may_run_again(
     wheels.mkdir()
     (wheels / "edge_difom-1-py3-none-any.whl").touch()
     for fresh in (True, False):
-        done = install(wheels, "--rauc")
+        done = install(wheels, "--rauc", UNSIGNED="yes")
         assert done.returncode == 0, done.stderr
         calls = (tmp_path / "calls").read_text().splitlines()
         assert any("-m venv" in call for call in calls) is fresh
@@ -215,7 +216,8 @@ def test_the_script_installs_and_provisions_and_may_run_again(
     [
         (None, {}, 2, "usage"),
         ("missing", {}, 2, "no folder"),
-        ("empty", {}, 2, "no edge_difom-"),
+        ("empty", {"UNSIGNED": "yes"}, 2, "no edge_difom-"),
+        ("wheels", {"UNSIGNED": ""}, 2, "is not signed"),
         ("wheels", {"WHO": "1000"}, 2, "rights of root"),
         ("wheels", {"ACTIVE": "0"}, 11, "in use on a patient"),
         ("wheels", {"PYTHON": "no-such-python"}, 8, "Python 3.10"),
@@ -232,7 +234,7 @@ def test_the_script_checks_before_it_writes(
     (tmp_path / "empty").mkdir()
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels/edge_difom-1-py3-none-any.whl").touch()
-    done = install(*([tmp_path / wheels] if wheels else []), **env)
+    done = install(*([tmp_path / wheels] if wheels else []), **{"UNSIGNED": "yes"} | env)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert not (tmp_path / "home").exists()

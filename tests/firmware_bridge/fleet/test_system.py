@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -209,13 +210,27 @@ def test_the_options_of_the_units_are_options_of_the_programs(system: Path) -> N
 
     for unit, parsed in ((RUNTIME, command), (PRESENTER, presenter)):
         line = settings_of(system, unit)["ExecStart"][0]
-        name, first = {RUNTIME: ("runtime", 5), PRESENTER: ("presenter", 4)}[unit]
+        name, first = {RUNTIME: ("runtime", 7), PRESENTER: ("presenter", 4)}[unit]
         for row in (system / f"etc/edge-difom/{name}.env").read_text().splitlines():
             key, equals, value = row.partition("=")
             if equals and not row.startswith("#"):
                 line = line.replace(f"${{{key}}}", value or "''").replace(f"${key}", value)
         assert "$" not in line
         parsed.make_context(name, line.split()[first:])
+
+
+def test_a_signal_does_not_end_the_runtime_while_python_starts(system: Path) -> None:
+    """The unit's own prefix, with a program that signals itself in the place of an interpreter."""
+    line = settings_of(system, RUNTIME)["ExecStart"][0].split()
+    prefix = line[: line.index("-I") - 1]
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        program = ["/bin/sh", "-c", f"kill -{int(number)} $$; echo alive"]
+        done = subprocess.run(
+            [*prefix, *program], capture_output=True, text=True, check=False, timeout=30
+        )
+        assert (done.returncode, done.stdout) == (0, "alive\n")
+        control = subprocess.run(program, capture_output=True, check=False, timeout=30)
+        assert control.returncode == -number
 
 
 def test_a_file_in_the_metrics_folder_can_be_read_by_its_group(system: Path) -> None:

@@ -118,11 +118,13 @@ NETWORKS: dict[str, Callable[[], Student]] = {
     "rpca": lambda: pyramid("rpca"),
     "dynamic-head": lambda: pyramid("fpn", dynamic_head=True),
     "detection": lambda: pyramid("fpn", detection=True).for_engines(),
+    "early-fused": lambda: build_student("edge-xs+fused-x8", pretrained=False),
+    "early-patch": lambda: build_student("edge-xs+patch+fpn8", pretrained=False),
     "pranet-v2": lambda: PraNetV2(
         pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)
     ),
 }
-WHOLE_IN_OPENVINO = ("pld", "detection")
+WHOLE_IN_OPENVINO = ("pld", "detection", "early-fused", "early-patch")
 """Networks of which OpenVINO leaves nothing in float; it fuses gates into float kernels."""
 MAX_DIFFERENCE = {"pranet-v2": 30.0}
 """Mean difference of FP32 and INT8 scores in 1/256; a sum of several gated logits is coarser."""
