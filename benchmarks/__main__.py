@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.registry import ASKED_FOR, BENCHMARKS, run_benchmark
+from benchmarks.registry import ASKED_FOR, BENCHMARKS, named, run_benchmark
 from benchmarks.results_page import write
 from edge_difom.cli import console
 from edge_difom.cli.main import run_program
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "python -m benchmarks",
         "python -m benchmarks frame help --rounds 50",
         "python -m benchmarks int8-unet --out int8.json",
+        "python -m benchmarks decoders --rounds 30 --out decoders.json",
         "python -m benchmarks table",
     )
 )
@@ -37,8 +38,9 @@ def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_lis
     """Run comparisons: each is timed only after its correctness check has passed.
 
     The sides of a comparison are measured in turn, so that the ratio holds on a machine that
-    drifts. The name `table` measures nothing: it writes docs/results.md and the README's table from
-    the records in benchmarks/results.
+    drifts; the name `decoders` stands for all comparisons of decoders, whose engines run in turn in
+    one process. The name `table` measures nothing: it writes docs/results.md and the README's table
+    from the records in benchmarks/results.
     """
     if only_list:
         console.table(["name", "what"], [[name, what] for name, (_, what) in BENCHMARKS.items()])
@@ -46,7 +48,7 @@ def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_lis
     if names == ("table",):
         console.made(*write())
         return
-    chosen = names or tuple(name for name in BENCHMARKS if name not in ASKED_FOR)
+    chosen = named(names) or tuple(name for name in BENCHMARKS if name not in ASKED_FOR)
     records = []
     for number, name in enumerate(chosen, 1):
         console.step(number, len(chosen), name)

@@ -12,7 +12,7 @@ from edge.util.extras import resolve
 from edge.util.host import read_device, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BENCHMARKS = {
     "frame": (
@@ -91,6 +91,54 @@ BENCHMARKS = {
         "benchmarks.micro.against_unet:edge_xs",
         "U-Net (31 M) in f32 at 256x256 over the shipped edge-xs in INT8, OpenVINO, ms",
     ),
+    "decoder-emcad": (
+        "benchmarks.micro.decoders:emcad",
+        "edge-s with decoder emcad in INT8 over edge-s, OpenVINO, ms",
+    ),
+    "decoder-emcad-tflite": (
+        "benchmarks.micro.decoders:emcad_tflite",
+        "edge-s with decoder emcad in INT8 over edge-s, LiteRT, ms",
+    ),
+    "decoder-pld": (
+        "benchmarks.micro.decoders:pld",
+        "edge-s with decoder pld in INT8 over edge-s, OpenVINO, ms",
+    ),
+    "decoder-pld-tflite": (
+        "benchmarks.micro.decoders:pld_tflite",
+        "edge-s with decoder pld in INT8 over edge-s, LiteRT, ms",
+    ),
+    "decoder-rpca": (
+        "benchmarks.micro.decoders:rpca",
+        "edge-s with decoder rpca in INT8 over edge-s, OpenVINO, ms",
+    ),
+    "decoder-rpca-tflite": (
+        "benchmarks.micro.decoders:rpca_tflite",
+        "edge-s with decoder rpca in INT8 over edge-s, LiteRT, ms",
+    ),
+    "decoder-dynamic-head": (
+        "benchmarks.micro.decoders:dynamic_head",
+        "edge-s with a dynamic head in INT8 over edge-s, OpenVINO, ms",
+    ),
+    "decoder-dynamic-head-tflite": (
+        "benchmarks.micro.decoders:dynamic_head_tflite",
+        "edge-s with a dynamic head in INT8 over edge-s, LiteRT, ms",
+    ),
+    "decoder-detection": (
+        "benchmarks.micro.decoders:detection",
+        "edge-s with a detection head in INT8 over edge-s, OpenVINO, ms",
+    ),
+    "decoder-detection-tflite": (
+        "benchmarks.micro.decoders:detection_tflite",
+        "edge-s with a detection head in INT8 over edge-s, LiteRT, ms",
+    ),
+    "decoder-pranet-v2": (
+        "benchmarks.micro.decoders:pranet_v2",
+        "pranet-v2 in INT8 over edge-s, OpenVINO, ms",
+    ),
+    "decoder-pranet-v2-tflite": (
+        "benchmarks.micro.decoders:pranet_v2_tflite",
+        "pranet-v2 in INT8 over edge-s, LiteRT, ms",
+    ),
     "size-openvino": (
         "benchmarks.micro.engines:size_openvino",
         "edge-s, weights of the IR: INT8 over f32, KiB",
@@ -151,8 +199,16 @@ BENCHMARKS = {
 }
 """Name -> (reference of `function(rounds) -> Comparison`, the question that it answers)."""
 
-ASKED_FOR = ("loadgen",)
-"""Comparisons that run only if named: they need an environment of `tools/make-env-peers.sh`."""
+DECODERS = tuple(name for name in BENCHMARKS if name.startswith("decoder-"))
+"""Comparisons that share one run of all decoders; `decoders` names all of them."""
+ASKED_FOR = ("loadgen", *DECODERS)
+"""Comparisons that run only if named: `loadgen` needs an environment of `tools/make-env-peers.sh`,
+and the decoders export seven networks."""
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """Names of comparisons, with `decoders` for all of `DECODERS`."""
+    return [one for name in names for one in (DECODERS if name == "decoders" else (name,))]
 
 
 def run_benchmark(name: str, *, rounds: int) -> Record:

@@ -6,7 +6,7 @@ together. Only the student is exported.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from distill.recipes.boxes import known_pixels_loss, open_pixels_loss
 from distill.recipes.consistency import consistency_loss
 from distill.recipes.target_monitor import explained_variance
 from distill.students.build import StudentMaps
+from distill.students.pro_mamba import training_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from distill.data.batch import Batch, Step
     from distill.options import LossOptions, RunOptions
     from distill.students.build import Student
+    from distill.students.pro_mamba import ProMamba
 
 
 class Losses(NamedTuple):
@@ -100,7 +102,8 @@ class Objective(nn.Module):
             clock: Place of the step in the schedule.
         """
         del clock
-        task = self.task_loss(self.maps(batch.images), batch.masks)
+        prompts = training_prompts(batch.masks) if self.student.prompted else None
+        task = self.task_loss(self.maps(batch.images, prompts=prompts), batch.masks)
         return self.with_weak(Losses(task, task, [], []), batch)
 
     def with_weak(self, losses: Losses, batch: Batch, weight: float = 1.0) -> Losses:
@@ -142,17 +145,25 @@ class Objective(nn.Module):
             return None
         return consistency_loss(self.maps(batch.pseudo.images).logits, batch.pseudo)
 
-    def maps(self, images: Tensor, student: Student | None = None) -> StudentMaps:
+    def maps(
+        self, images: Tensor, student: Student | None = None, prompts: Tensor | None = None
+    ) -> StudentMaps:
         """The student's maps in float32, computed in the run's precision.
 
         Args:
             images: (B, 3, H, W) float32, normalized.
             student: A copy with other weights in place of the student.
+            prompts: (B, 1, H, W) map of boxes, for a student that is prompted; None for none.
         """
+        network = student or self.student
         with torch.autocast(
             images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
         ):
-            maps = (student or self.student).maps(images)
+            maps = (
+                network.maps(images)
+                if prompts is None
+                else cast("ProMamba", network).maps(images, prompts)
+            )
         return StudentMaps(
             maps.logits.float(),
             maps.low.float(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.run_folder import load_run
-from distill.train.evaluation import student_logits
+from distill.train.evaluation import Confidences, student_logits
 from edge.errors import UsageError
 from edge.evaluation.protocol_a import sigmoid
 from edge.imaging.crop import cut, seen_part
@@ -59,3 +59,26 @@ class Ensemble:
             maps.append(in_frame(sigmoid(logits).astype(np.float32), size, part))
         mean: NDArray[np.float32] = np.mean(maps, axis=0, dtype=np.float32)
         return mean
+
+    def confidence(self, image: ImageU8) -> float:
+        """How sure the students are that have learned a confidence: their mean, 0 to 1.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Raises:
+            UsageError: No student has learned one.
+        """
+        values = []
+        for member in self.members:
+            if member.student.has_confidence:
+                judge = Confidences(member.student, member.config.data.size)
+                judge(cut(image, seen_part(image, member.config.data.field_of_view)))
+                values += judge.values["confidence"]
+        if not values:
+            raise UsageError(
+                "no student of the ensemble has learned how sure it is",
+                expected="a run with uncertainty=true",
+                got=", ".join(member.config.student.network for member in self.members),
+            )
+        return float(np.mean(values))

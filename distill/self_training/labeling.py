@@ -49,12 +49,14 @@ class LabeledFrame(msgspec.Struct, frozen=True, kw_only=True):
         doubt: Uncertainty, as `doubt` computes it.
         area: Share of the image that the mask covers.
         kept: Whether the frame was written.
+        confidence: Learned confidence, 0 to 1; None if it was not asked for.
     """
 
     frame: int
     doubt: float
     area: float
     kept: bool
+    confidence: float | None = None
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
         every: Every n-th frame was scored.
         max_doubt: Largest doubt of a frame that is kept.
         frames: All frames that were scored.
+        min_confidence: Smallest learned confidence of a frame that is kept; None for no limit.
         header: What the record is of; None in records of older versions.
     """
 
@@ -74,6 +77,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     every: int
     max_doubt: float
     frames: list[LabeledFrame]
+    min_confidence: float | None = None
     header: RecordHeader | None = None
 
 
@@ -97,6 +101,7 @@ def label_frames(
     *,
     every: int = 5,
     max_doubt: float = MAX_DOUBT,
+    min_confidence: float | None = None,
     force: bool = False,
     done: Callable[[], None] | None = None,
 ) -> Labels:
@@ -111,12 +116,14 @@ def label_frames(
         out: Folder to write.
         every: Use every n-th frame: neighbors in a clip are nearly the same image.
         max_doubt: Skip frames whose uncertainty exceeds this.
+        min_confidence: Skip frames of which students that have learned a confidence are less sure,
+            0 to 1.
         force: Replace an existing folder.
         done: Called after each frame that was scored.
 
     Raises:
-        UsageError: A folder is not a run directory, the source is of another kind, or `every` is
-            below 1.
+        UsageError: A folder is not a run directory, the source is of another kind, `every` is
+            below 1, or no student has learned a confidence that is asked for.
         TrainingError: A checkpoint cannot be used.
         SourceError: The source cannot be read.
         DataError: No frame is kept.
@@ -129,12 +136,17 @@ def label_frames(
         for part in ("images", "masks"):
             (folder / "train" / part).mkdir(parents=True)
         for number, image in _frames(source, every):
-            scores = makers.scores(np.ascontiguousarray(image[..., ::-1]))
+            rgb = np.ascontiguousarray(image[..., ::-1])
+            scores = makers.scores(rgb)
             mask = scores >= 0.5
             row = LabeledFrame(
-                frame=number, doubt=doubt(scores), area=float(mask.mean()), kept=False
+                frame=number,
+                doubt=doubt(scores),
+                area=float(mask.mean()),
+                kept=False,
+                confidence=None if min_confidence is None else makers.confidence(rgb),
             )
-            if row.doubt <= max_doubt:
+            if row.doubt <= max_doubt and (row.confidence or 0.0) >= (min_confidence or 0.0):
                 row = msgspec.structs.replace(row, kept=True)
                 name = f"{number:06}.png"
                 _write_png(folder / "train" / "images" / name, image)
@@ -144,11 +156,16 @@ def label_frames(
                 done()
         if not any(row.kept for row in rows):
             least = min((row.doubt for row in rows), default=float("inf"))
+            expected, got = f"a doubt of at most {max_doubt:g}", f"{least:.2f} at the least"
+            if min_confidence is not None:
+                most = max((row.confidence or 0.0 for row in rows), default=0.0)
+                expected += f", a confidence of at least {min_confidence:g}"
+                got += f", {most:.2f} at the most"
             raise DataError(
                 f"no frame of {source} is kept",
-                expected=f"a doubt of at most {max_doubt:g}",
-                got=f"{least:.2f} at the least, of {len(rows)} frames",
-                hint="other frames, better students, or a larger max_doubt",
+                expected=expected,
+                got=f"{got}, of {len(rows)} frames",
+                hint="other frames, better students, or wider limits",
             )
         labels = Labels(
             source=source.encode("utf-8", "backslashreplace").decode(),
@@ -159,6 +176,7 @@ def label_frames(
             every=every,
             max_doubt=max_doubt,
             frames=rows,
+            min_confidence=min_confidence,
             header=msgspec.structs.replace(
                 make_header(data=source), engine="torch", precision="f32", threshold=0.5
             ),

@@ -62,6 +62,7 @@ class Student(nn.Module, ABC):
         has_background: Whether it gives logits of the background.
         has_confidence: Whether it gives a confidence, which no engine expresses.
         has_boxes: Whether it has a detection head.
+        prompted: Whether `maps` takes a map of boxes to look into; without it, whole frames.
         planes: Maps of logits that `forward` puts below one another: 1, the mask's, or those of
             `edge.frame.PLANES` after `for_engines`.
         replaced: Stages of its encoder that stand in the place of pretrained ones.
@@ -72,6 +73,7 @@ class Student(nn.Module, ABC):
     has_background = False
     has_confidence = False
     has_boxes = False
+    prompted = False
     planes = 1
     replaced: tuple[Replaced, ...] = ()
     lacks: tuple[str, ...] = ()

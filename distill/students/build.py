@@ -16,6 +16,7 @@ from distill.students.early import Early
 from distill.students.edge import EdgeS, EdgeXS, Parts, SSFormerB0
 from distill.students.pranet import PraNet
 from distill.students.pranet_v2 import PraNetV2
+from distill.students.pro_mamba import ProMamba
 from distill.students.size import StudentSize, student_size
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
@@ -35,6 +36,7 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "edge-xs": EdgeXS,
     "pranet": PraNet,
     "pranet-v2": PraNetV2,
+    "pro-mamba": ProMamba,
     "ssformer-b0": SSFormerB0,
     "unet": partial(UNet, width=64),
     "unet-32": partial(UNet, width=32),

@@ -37,6 +37,7 @@ from distill.run_folder import (
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
 from distill.train.callbacks import Followers, RunContext
+from distill.train.combinations import refuse_combinations
 from distill.train.logit_range import fit_logits
 from distill.train.optimizer import Optimizer, frozen_stages
 from distill.train.pictures import batch_picture, worst_picture
@@ -71,27 +72,7 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
     if not config.data.negatives:
         # A few frames without a polyp would hold down all logits before the student knows any.
         loss = msgspec.structs.replace(loss, clean_weight=0.0)
-    if loss.background and loss.recipe == "paper":
-        raise UsageError(
-            "background=true does not fit recipe paper, whose loss knows the polyp alone",
-            expected="recipe difom or none",
-        )
-    if config.student.uncertainty and loss.recipe == "paper":
-        raise UsageError(
-            "uncertainty=true does not fit recipe paper, whose loss knows no hints",
-            expected="recipe difom or none",
-        )
-    if config.student.detection and loss.recipe == "paper":
-        raise UsageError(
-            "detection=true does not fit recipe paper, whose loss knows no boxes",
-            expected="recipe difom or none",
-        )
-    if loss.hard_frames and not config.student.detection:
-        raise UsageError(
-            "hard_frames=true weighs the loss of boxes, which this student does not give",
-            expected="detection=true with hard_frames=true",
-            hint="detection=true",
-        )
+    refuse_combinations(student, config)
     if loss.recipe == "blocks":
         options = config.student
         known = options.pretrained or bool(options.start)

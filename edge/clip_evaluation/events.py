@@ -31,14 +31,16 @@ class ShownFrame(NamedTuple):
     Attributes:
         at_ns: Stamp in the clip, nanoseconds; later than that of the frame before.
         truth: True boxes.
-        shown: Boxes of the regions that were shown.
+        shown: Boxes of the regions that were shown, and the boxes of a detection head.
         reason: Kind of the reason why nothing was judged; empty if the frame was judged.
+        scores: Score of each of `shown`, 0 to 1; empty if all count alike.
     """
 
     at_ns: int
     truth: tuple[Box, ...]
     shown: tuple[Box, ...]
     reason: str = ""
+    scores: tuple[float, ...] = ()
 
     @property
     def false(self) -> bool:

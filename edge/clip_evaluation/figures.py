@@ -9,6 +9,9 @@ frames, so that clips of any and of varying frame rate can be compared and summe
 * A frame with a reason was not judged. It shows nothing, it ends whatever is shown, and it is in no
   share and no rate.
 * A region hits a true box if their boxes overlap at all.
+* Precision, recall, F1 and average precision take an IoU of .5, as detection benchmarks do, and
+  need no time.
+* A box of a detection head counts like the box of a region: both are shown.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from edge.clip_evaluation.events import (
 from edge.clip_evaluation.poisson import poisson_interval
 from edge.clip_evaluation.records import ClipFigures, EventRate, FalseEvent, PolypRow, ViewFigures
 from edge.errors import DataError
+from edge.evaluation.delimit.base import Proposal
+from edge.evaluation.delimit.boxes import box_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -140,6 +145,13 @@ def view_figures(clips: Sequence[tuple[str, Sequence[ShownFrame]]]) -> ViewFigur
         event_rates=[_event_rate(least, event_ns, minutes) for least in MIN_EVENT_S],
         polyps=polyps,
         false_events=events,
+        boxes=box_figures(
+            [
+                list(map(Proposal, frame.shown, frame.scores or (1.0,) * len(frame.shown)))
+                for frame in judged
+            ],
+            [frame.truth for frame in judged],
+        ),
     )
 
 

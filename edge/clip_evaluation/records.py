@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
-from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
+# msgspec reads these annotations when it decodes a record.
+from edge.evaluation.delimit.boxes import BoxFigures  # noqa: TC001
+from edge.record_header import RecordHeader  # noqa: TC001
 
 
 class PolypRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,8 @@ class ViewFigures(msgspec.Struct, frozen=True, kw_only=True):
         flickers: How often a shown region was gone for less than 500 ms and came back.
         flickers_per_minute: `flickers` per judged minute.
         event_rates: False events per minute, for each minimum duration.
+        boxes: Precision, recall, F1 and average precision of the shown boxes on the judged frames,
+            at an IoU of .5; None in older records.
         polyps: Every polyp appearance.
         false_events: Every false event, however short.
     """
@@ -95,6 +99,7 @@ class ViewFigures(msgspec.Struct, frozen=True, kw_only=True):
     event_rates: list[EventRate]
     polyps: list[PolypRow]
     false_events: list[FalseEvent]
+    boxes: BoxFigures | None = None
 
 
 class ClipFigures(msgspec.Struct, frozen=True, kw_only=True):

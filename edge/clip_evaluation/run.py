@@ -120,8 +120,9 @@ class Watched(NamedTuple):
             ShownFrame(
                 look.at_ns,
                 truth,
-                tuple(region.box for region in result.regions),
+                tuple(region.box for region in (*result.regions, *result.boxes)),
                 "" if result.reason is None else str(result.reason.kind),
+                tuple(region.score for region in (*result.regions, *result.boxes)),
             )
             for look, truth, result in zip(self.looks, self.truth, results, strict=True)
         ]

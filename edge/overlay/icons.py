@@ -96,7 +96,7 @@ def mark_of(result: Result, status: Status | None) -> tuple[State, str]:
     dashes = "" if reason is None else "-- "
     if status is None or status.state is State.RUNNING:
         if reason is None:
-            return State.RUNNING, "found" if result.regions else ""
+            return State.RUNNING, "found" if result.regions or result.boxes else ""
         return State.DEGRADED, dashes + reason.kind.value.upper()
     name = status.state.value.replace("-", " ")
     kind = status.kind

@@ -69,6 +69,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         age_ms: Age of the frame when its output began, milliseconds.
         stages_ms: Stage to duration, milliseconds.
         regions: Number of regions; null if nobody judged the frame.
+        boxes: Number of boxes of a detection head where there is no region; null likewise.
         mask_area: Share of the model's input that the mask covers, 0 to 1; null likewise.
         fps: Frames per second of the frame loop.
         jpeg: JPEG image in base64; null if none may be shown.
@@ -88,6 +89,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: float | None = None
     stages_ms: dict[str, float] = {}
     regions: int | None = None
+    boxes: int | None = None
     mask_area: float | None = None
     fps: float = 0.0
     jpeg: str | None = None
@@ -243,6 +245,7 @@ class WebSink(BaseSink):
                 str(stage): round((b - a) / 1e6, 2) for stage, (a, b) in frame.stamps.items()
             },
             regions=len(result.regions) if result.reason is None else None,
+            boxes=len(result.boxes) if result.reason is None else None,
             mask_area=round(float(result.mask_area), 4) if result.reason is None else None,
             fps=round(self._fps, 1),
         )

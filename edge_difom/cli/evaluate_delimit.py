@@ -28,9 +28,10 @@ def delimit_options(command: F) -> F:
         click.option(
             "--delineator",
             metavar="SPEC",
-            help="What draws a mask for each box of --detector: student:BUNDLE_OR_RUN, sam:FOLDER, "
-            "sam2:FOLDER, box (an ellipse), oracle (the true masks), or a plug-in. "
-            "sam:FOLDER?normalize=min-max for checkpoints of MedSAM.",
+            help="What draws a mask for each box of --detector: student:BUNDLE_OR_RUN, "
+            "prompted:RUN (of pro-mamba), sam:FOLDER, sam2:FOLDER, mask2former:FOLDER, box (an "
+            "ellipse), oracle (the true masks), or a plug-in. sam:FOLDER?normalize=min-max for "
+            "checkpoints of MedSAM.",
         ),
         click.option(
             "--detector",

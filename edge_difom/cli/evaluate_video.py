@@ -248,6 +248,34 @@ def _show(report: VideoReport) -> None:
         ],
     )
     console.table(
+        [
+            "clip",
+            "smoothing",
+            "true boxes",
+            "shown",
+            "IoU >= .5",
+            "precision",
+            "recall",
+            "F1",
+            "AP",
+        ],
+        [
+            [
+                name,
+                label,
+                boxes.true,
+                boxes.proposed,
+                boxes.right,
+                boxes.precision,
+                boxes.recall,
+                boxes.f1,
+                boxes.average_precision,
+            ]
+            for name, label, view in views
+            if (boxes := view.boxes) is not None
+        ],
+    )
+    console.table(
         ["clip", "smoothing", "false events", "events", "per minute", "95 % low", "high"],
         [
             [

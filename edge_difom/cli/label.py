@@ -44,10 +44,21 @@ from edge_difom.cli import console, options
     show_default=True,
     help="Skip frames whose uncertainty exceeds this.",
 )
+@click.option(
+    "--min-confidence",
+    type=options.FiniteRange(min=0, max=1),
+    help="Skip frames of which students trained with uncertainty=true are less sure than this.",
+)
 @options.out()
 @options.force("Replace the folder.")
 def label(
-    runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out: Path, force: bool
+    runs: tuple[Path, ...],
+    source: str,
+    every: int,
+    max_doubt: float,
+    min_confidence: float | None,
+    out: Path,
+    force: bool,
 ) -> None:
     """Pseudo-label unlabeled frames with an ensemble of trained students (self-training).
 
@@ -58,7 +69,14 @@ def label(
 
     with console.progress(count_frames(source, every), "frames") as bar:
         labels = label_frames(
-            runs, source, out, every=every, max_doubt=max_doubt, force=force, done=bar.update
+            runs,
+            source,
+            out,
+            every=every,
+            max_doubt=max_doubt,
+            min_confidence=min_confidence,
+            force=force,
+            done=bar.update,
         )
     labeled = [frame for frame in labels.frames if frame.kept]
     clean = sum(frame.area == 0 for frame in labeled)

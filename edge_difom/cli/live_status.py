@@ -84,6 +84,8 @@ def status_text(rate: int, newest: tuple[float, Result] | None, status: Status) 
         age = f"{age_ms:.0f} ms"
         if result.reason is None:
             region_count = str(len(result.regions))
+            if result.boxes:
+                region_count += f" and {len(result.boxes)} as a box"
         else:
             why = str(result.reason)
     reason = f" ({why})" if why else ""

@@ -29,6 +29,9 @@ _REASONS = {
     "Subgraph": "the final sigmoid and the step to 1/256, "
     "which the CPU plugin fuses into one float kernel",
     "Math": "the final sigmoid, for which the CPU plugin has no integer kernel",
+    "Pooling": "the mean over a padded map of signed values, which the CPU plugin's integer kernel "
+    "would pad with a wrong number",
+    "FakeQuantize": "the step back to integers behind such a mean",
     "Sub": "one minus an attention map, for which onnxruntime has no integer kernel; "
     "its result is exact",
     "DequantizeLinear": "the step into a subtraction that onnxruntime leaves in float",

@@ -43,6 +43,16 @@ def export_openvino(canonical: Canonical) -> tuple[bytes, bytes]:
         return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
+def _is_signed(node: Node) -> bool:
+    """Whether a quantized value lies on a grid whose least integer is not the number 0."""
+    source = node
+    while operator(source) != "dequantize_per_tensor":
+        if not source.all_input_nodes:
+            return False
+        source = source.all_input_nodes[0]
+    return bool(arguments(source)["zero_point"] != -128)
+
+
 def openvino_float_ops(xml: bytes, weights: bytes) -> list[str]:
     """List the operations, as `Kind xN`, that OpenVINO's CPU plugin executes in float."""
     core = openvino_core()
@@ -172,8 +182,16 @@ class _OpenVinoWriter(GraphWriter):
 
     def _avg_pool2d(self, node: Node, args: dict[str, Any]) -> None:
         kernel, stride, padding = mean_settings(args)
+        value = self.values[args["self"]]
+        if any(padding) and _is_signed(args["self"]):
+            # The integer kernel pads with the integer 0, which stands for another number on a grid
+            # of signed values. The plugin would fuse a pad into it, but for the pooling between.
+            around = np.array([0, 0, *padding], np.int64)
+            value = ops.pad(value, around, around, "constant", np.float32(0))
+            value = opset1.max_pool(value, [1, 1], [0, 0], [0, 0], [1, 1])
+            padding = [0, 0]
         self.values[node] = opset1.avg_pool(
-            self.values[args["self"]], stride, padding, padding, kernel, exclude_pad=False
+            value, stride, padding, padding, kernel, exclude_pad=False
         )
 
     def _slice(self, node: Node, args: dict[str, Any]) -> None:

@@ -44,6 +44,12 @@ _PARTS = {
     ),
     "selective-scan": _SCAN,
     "sam-mamba": _SCAN,
+    "pro-mamba": _Part(
+        "selective scans, which no runtime here has, and looks into boxes that something else must "
+        "find first",
+        "a student without a selective scan, such as edge-s",
+        _TEACH,
+    ),
     "sam-cnn": _Part(
         "the encoder of SAM, a transformer whose attention has no integer form here",
         "a student for the device, such as edge-s",

@@ -27,6 +27,14 @@ def test_each_row_has_times_a_ratio_and_the_error_of_our_loss() -> None:
     assert templates.gpu(content).count("| 6 x 2 x 32 x 32") == 1
 
 
+def test_rows_get_fewer_rounds_once_their_time_is_spent() -> None:
+    record = gpu.measure(torch.device("cpu"), rounds=50, shape=(2, 32, 32), seconds=0.0)
+    assert [row.rounds for row in record.gpu_rows] == [gpu.LEAST_ROUNDS] * 2
+    for row in record.gpu_rows:
+        low, high = row.ratio_quantiles
+        assert low <= high
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_machine_without_a_gpu_is_refused() -> None:
     with pytest.raises(UsageError, match="no CUDA device"):

@@ -55,6 +55,16 @@ def test_a_frame_that_nobody_judged_is_a_dash_with_its_reason(
     console.say()
 
 
+def test_a_box_without_a_mask_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = FakeClock(start_ns=0)
+    status = LiveStatus(changes=False, line=True, clock=clock)
+    clock.now = EVERY_NS
+    boxed = Result(None, (), 0.0, None, boxes=FOUND.regions)
+    status.progress(RUNNING, frame(clock.now), boxed)
+    assert "running  found 0 and 1 as a box" in capsys.readouterr().err
+    console.say()
+
+
 def test_changes_are_lines_and_details_are_not(capsys: pytest.CaptureFixture[str]) -> None:
     status = LiveStatus(changes=True, line=False)
     for one in (

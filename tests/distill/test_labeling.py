@@ -8,11 +8,13 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from distill.config import make_config
 from distill.data.load import open_data
 from distill.data.splits import load_splits
+from distill.data.tensors import to_tensor
 from distill.run_folder import describe_run, load_run, save_checkpoint
 from distill.self_training.ensemble import Ensemble
 from distill.self_training.labeling import Labels, count_frames, doubt, label_frames
@@ -22,6 +24,7 @@ from edge.errors import DataError, UsageError
 from edge.evaluation.protocol_a import sigmoid
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.postprocess import in_frame
+from edge.imaging.preprocess import to_input
 from edge_difom.cli.label import label
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def make_run(folder: Path, **settings: object) -> Path:
     """A run whose student was never trained."""
     config = make_config({"data": ["x"], "student": "edge-xs", "pretrained": False} | settings)
     describe_run(folder, config)
-    student = build_student(config.student.name, pretrained=False)
+    student = build_student(config.student.network, pretrained=False)
     save_checkpoint(
         folder / "checkpoints" / "best.pt",
         {"student": student.state_dict(), "metrics": {"dice_val": 0.5}},
@@ -149,6 +152,42 @@ def test_what_is_sure_is_written_as_a_folder_that_only_trains(
     )
     (batch,) = data.batches(0)
     assert batch.masks.max() == 1
+
+
+def test_frames_are_skipped_of_which_the_students_are_not_sure(
+    tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ensemble, "scores", redness)
+    monkeypatch.setattr(Ensemble, "confidence", lambda _, image: 1.0 - int(image.max()) / 500)
+    run, out = make_run(tmp_path / "run"), tmp_path / "pseudo"
+    labels = label_frames([run], f"images:{frames}", out, every=1, min_confidence=0.6)
+    # The surest disc is red enough to be doubted here; the third frame's scores are in doubt.
+    assert [row.kept for row in labels.frames] == [False, True, False, False]
+    assert [row.confidence for row in labels.frames] == pytest.approx([0.492, 0.88, 0.72, 0.492])
+    assert labels.min_confidence == 0.6
+    with pytest.raises(DataError, match="no frame of") as caught:
+        label_frames([run], f"images:{frames}", tmp_path / "none", every=1, min_confidence=0.999)
+    assert "a confidence of at least 0.999" in caught.value.expected
+    assert "0.88 at the most" in caught.value.got
+
+
+def test_an_ensemble_is_as_sure_as_its_students_are_on_average(tmp_path: Path) -> None:
+    settings = {"size": 64, "field_of_view": "full-frame"}
+    plain = make_run(tmp_path / "plain", **settings)
+    unsure = [make_run(tmp_path / name, uncertainty=True, **settings) for name in "ab"]
+    image = np.random.default_rng(0).integers(0, 255, (80, 96, 3), np.uint8)
+    alone = [Ensemble([run]).confidence(image) for run in unsure]
+    assert all(0 < value < 1 for value in alone)
+    together = Ensemble([plain, *unsure])
+    assert together.confidence(image) == pytest.approx(np.mean(alone))
+    member = together.members[1]
+    x = to_tensor(to_input(image, (64, 64), bgr=False)[None])
+    with torch.no_grad():
+        learned = member.student.maps(x).confidence
+    assert learned is not None
+    assert alone[0] == pytest.approx(float(torch.sigmoid(learned)))
+    with pytest.raises(UsageError, match="no student of the ensemble has learned how sure"):
+        Ensemble([plain]).confidence(image)
 
 
 def test_one_frame_of_so_many_is_looked_at(frames: Path) -> None:

@@ -12,7 +12,7 @@ that integers only add:
 The paper's object step reads the contrast to the surroundings; the gate reads a map and its mean
 over 17x17 cells side by side, whose difference is one of the mixtures that it can learn. Background
 convolutions keep no state from round to round, unlike the paper's ConvLSTM. No result on polyps is
-published, and ours are not measured.
+published; ours are in docs/results.md.
 """
 
 from __future__ import annotations

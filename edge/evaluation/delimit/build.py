@@ -197,6 +197,12 @@ DELINEATORS: dict[str, Form] = {
         ),
         "A student's mask of a crop around the box; `?margin=.5` is the crop's margin.",
     ),
+    "prompted": Form(
+        "RUN",
+        NoOptions,
+        lambda spec, _: resolve("distill.delimit.prompted:open_prompted")(spec.path),
+        "A student that is told boxes, such as `pro-mamba`.",
+    ),
     "sam": Form(
         "FOLDER_OR_HUB_NAME",
         PromptOptions,
@@ -208,6 +214,12 @@ DELINEATORS: dict[str, Form] = {
         PromptOptions,
         _prompted("distill.delimit.segmenters:load_sam2"),
         "SAM 2, prompted with the box.",
+    ),
+    "mask2former": Form(
+        "FOLDER_OR_HUB_NAME",
+        NoOptions,
+        lambda spec, _: resolve("distill.delimit.queries:load_mask2former")(str(spec.path)),
+        "Of Mask2Former's own masks, the one that fits the box best.",
     ),
 }
 """Delineators by name."""

@@ -66,8 +66,8 @@ def publish_system(
         pin: Returns the PIN of a token, if keys are on tokens.
 
     Raises:
-        UsageError: The folder holds anything but wheels and lists, or not this project's, or a key is missing
-            or does not belong to the repository.
+        UsageError: The folder holds anything but wheels and lists, or not this project's wheel, or
+            a key is missing or does not belong to the repository.
         BundleError: The repository's metadata cannot be read.
     """
     found = sorted(wheels.iterdir()) if wheels.is_dir() else []
@@ -75,7 +75,7 @@ def publish_system(
     if others or not any(path.name.startswith("edge_difom-") for path in found):
         raise UsageError(
             f"{wheels} is not a folder of wheels",
-            expected="edge_difom-*.whl, the wheels that it needs, requirements-*.txt, and nothing else",
+            expected="edge_difom-*.whl, the wheels that it needs and requirements-*.txt, nothing else",
             got=", ".join(others[:8]) or f"{len(found)} other wheels",
             hint="a folder of its own for the wheels",
             code="not-wheels",

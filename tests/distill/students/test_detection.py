@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     base = {"data": ["x"], "student": "edge-xs", "pretrained": False, "teachers": ["dinov2"]}
     for settings, words in (
         ({"detection": True, "recipe": "paper"}, "detection=true does not fit recipe paper"),
-        ({"hard_frames": True}, "hard_frames=true weighs the loss of boxes"),
+        ({"hard_frames": True}, "hard_frames has no effect without detection=true"),
     ):
         config = make_config(base | settings)
         student = build_student(config.student.network, pretrained=False)

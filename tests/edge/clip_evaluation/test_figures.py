@@ -115,6 +115,29 @@ def test_overlap_and_iou_are_counted_apart() -> None:
     assert (figures.frames_hit, figures.frames_hit_iou, figures.share_hit_iou) == (2, 1, 0.5)
 
 
+def test_boxes_are_judged_at_half_their_union_by_score() -> None:
+    close = (10, 10, 20, 24)
+    shown = [
+        ShownFrame(0, (HERE,), (close, FAR), scores=(0.6, 0.9)),
+        ShownFrame(40 * MS, (HERE,), (NEAR,), scores=(0.8,)),  # an IoU of a third
+        ShownFrame(80 * MS, (HERE, FAR), (FAR, HERE), scores=(0.7, 0.95)),
+        ShownFrame(120 * MS, (HERE,), (), "blurred"),
+    ]
+    boxes = view_figures([("clip", shown)]).boxes
+    assert boxes is not None
+    assert (boxes.iou, boxes.true, boxes.proposed, boxes.right) == (0.5, 4, 5, 3)
+    assert (boxes.precision, boxes.recall) == (3 / 5, 3 / 4)
+    assert boxes.f1 == pytest.approx(2 / 3)
+    # In the order of the scores: right, wrong, wrong, right, right.
+    assert boxes.average_precision == pytest.approx(0.25 * (1 + 3 / 5 + 3 / 5))
+    alike = view_figures([("clip", [frame._replace(scores=()) for frame in shown])]).boxes
+    assert alike is not None
+    assert alike.average_precision == pytest.approx(3 / 4 * 3 / 5)
+    nothing = counted("pp", "xx").boxes
+    assert nothing is not None
+    assert (nothing.true, nothing.precision, nothing.recall) == (0, None, None)
+
+
 def test_appearances_are_linked_by_the_largest_overlap() -> None:
     """Appearances are linked by the largest overlap one to one."""
     # Two boxes that cross keep their own appearances, a jump begins a new one.

@@ -16,11 +16,19 @@ from edge.bundle.reader import Bundle
 from edge.clip_evaluation.figures import clip_figures
 from edge.clip_evaluation.page import video_page
 from edge.clip_evaluation.records import VideoReport
-from edge.clip_evaluation.run import ClipTruth, evaluate_video, survey_clip, watch_clip
+from edge.clip_evaluation.run import (
+    ClipTruth,
+    Look,
+    Watched,
+    evaluate_video,
+    survey_clip,
+    watch_clip,
+)
 from edge.clip_evaluation.truth import boxes_of
 from edge.datasets.phantom.render import clip as phantom_clip
 from edge.datasets.phantom.render import write_clip
 from edge.errors import DataError, SourceError
+from edge.frame import Region, Result
 from edge.pipeline.smoothing import Smoothing
 from edge.sources.clip import ClipSource
 from edge_difom.cli.main import main
@@ -123,6 +131,28 @@ def test_a_perfect_engine_finds_the_phantoms_polyp(
     # The least region leaves out the polyp while it is far away.
     assert figures.unsmoothed.share_hit > 0.8
     assert figures.unsmoothed.false_events == figures.smoothed.false_events == []
+
+
+def test_a_box_without_a_mask_counts_as_shown() -> None:
+    truth: list[Any] = [((100, 40, 40, 30),)] * 12
+    box = Region((104, 40, 36, 30), (), 0.03, 0.8)
+    region = Region((0, 0, 20, 20), (), 0.01, 0.9)
+    looks = [
+        Look(40_000_000 * n, Result(None, (region,), 0.01, None, boxes=(box,)), 0.9)
+        for n in range(12)
+    ]
+    watched = Watched("clip", "boxes", SIZE, truth, looks)
+    (frame, *_) = watched.shown(None)
+    assert (frame.shown, frame.scores) == ((region.box, box.box), (0.9, 0.8))
+    found = clip_figures("clip", [watched.shown_both(Smoothing())])
+    for view in (found.unsmoothed, found.smoothed):
+        assert view.polyps_found == 1
+        assert view.boxes is not None
+        assert view.boxes.precision == 0.5
+    assert found.unsmoothed.boxes is not None
+    assert found.unsmoothed.boxes.recall == 1
+    assert found.smoothed.boxes is not None
+    assert found.smoothed.boxes.right < found.unsmoothed.boxes.right == 12
 
 
 def test_the_same_region_on_a_clean_clip_is_one_false_event(

@@ -133,6 +133,11 @@ def test_a_frame_that_nobody_judged_gets_dashes_and_the_reason(
     assert mark_of(result, status)[1] == word
 
 
+def test_a_box_without_a_mask_is_found_too() -> None:
+    assert mark_of(Result(None, (), 0.0, None, boxes=FOUND.regions), None)[1] == "found"
+    assert mark_of(Result(None, (), 0.0, None), None)[1] == ""
+
+
 def test_every_state_has_a_sign_of_its_own() -> None:
     signs = [
         layer((480, 640), Result(None, boxes_found, 0.1, None), status)[:40, :40, 3]

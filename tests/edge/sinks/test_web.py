@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,6 +60,19 @@ def test_a_viewer_gets_the_newest_frame_overlay_and_state() -> None:
     assert (view["age_ms"], view["regions"], view["mask_area"]) == (9.0, 1, 0.065)
     assert view["stages_ms"] == {"capture": 3.0, "infer": 6.0}
     assert view["sent_ms"] == clock.now / MS
+
+
+def test_boxes_without_a_mask_are_counted_apart_from_regions() -> None:
+    with WebSink() as sink, viewer(sink) as answer:
+        sink.notify(RUNNING)
+        event(answer)
+        shown = frame(7, captured_ns=time.monotonic_ns())
+        sink.write(shown, replace(result(), boxes=(FOUND,)))
+        view = event(answer)
+        got = picture(view)
+    assert (view["regions"], view["boxes"], view["mask_area"]) == (0, 1, 0)
+    plain = overlay(shown.image, result())
+    assert np.abs(got.astype(int) - plain).max() > 60, "the box is drawn"
 
 
 def test_of_a_frame_that_nobody_judged_the_page_gets_no_numbers() -> None:
@@ -171,6 +185,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     page = Chromium(tmp_path)
     ended = threading.Event()
     status = [RUNNING]
+    boxed = threading.Event()
 
     def run() -> None:
         for index in range(1 << 30):
@@ -179,6 +194,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             sink.notify(status[0])
             if status[0] is not GONE:
                 judged = result(FOUND) if status[0] is RUNNING else result(reason=LATE)
+                if boxed.is_set():
+                    judged = replace(result(), boxes=(FOUND, FOUND))
                 sink.write(frame(index, captured_ns=time.monotonic_ns()), judged)
 
     try:
@@ -197,6 +214,14 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert page.value("document.getElementById('regions').textContent") == "1"
             assert page.value("document.getElementById('area').textContent") == "6.5"
             assert page.value("document.getElementById('found').innerText") == "FOUND"
+            assert page.value("document.getElementById('boxed').offsetHeight") == 0
+            boxed.set()
+            page.until("document.getElementById('found').innerText === 'FOUND 2'")
+            assert page.value("document.getElementById('regions').textContent") == "0"
+            assert page.value("document.getElementById('boxes').textContent") == "2"
+            assert page.value("document.getElementById('boxed').offsetHeight") > 0
+            boxed.clear()
+            page.until("document.getElementById('found').innerText === 'FOUND'")
             page.until("document.getElementById('ages').getAttribute('d').includes('L')")
             assert page.value("document.querySelectorAll('#stages tr').length") == 2
             assert "RESEARCH USE ONLY" in page.value("document.body.innerText")

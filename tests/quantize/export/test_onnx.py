@@ -268,7 +268,9 @@ def test_every_kind_of_student_is_exact(name: str, student: Callable[[], Student
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(STUDENTS.keys() - {"ssformer-b0"}))  # has no export
+@pytest.mark.parametrize(
+    "name", sorted(STUDENTS.keys() - {"pro-mamba", "ssformer-b0"})
+)  # without export
 def test_every_student_exports_at_its_full_width(name: str) -> None:
     student = build_student(name, pretrained=False).eval()
     canonical = canonicalize(student, (SIZE, SIZE))
