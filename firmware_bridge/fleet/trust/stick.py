@@ -75,7 +75,7 @@ def publish_system(
     if others or not any(path.name.startswith("edge_difom-") for path in found):
         raise UsageError(
             f"{wheels} is not a folder of wheels",
-            expected="edge_difom-*.whl, the wheels that it needs and requirements-*.txt, nothing else",
+            expected="edge_difom-*.whl, the wheels that it needs, requirements-*.txt",
             got=", ".join(others[:8]) or f"{len(found)} other wheels",
             hint="a folder of its own for the wheels",
             code="not-wheels",
