@@ -98,7 +98,7 @@ def test_new_software_replaces_the_old(stick: Stick) -> None:
     out = stick.check()
     assert (out / WHEEL).read_bytes() == b"newer"
     assert not (out / "numpy-2-py3-none-any.whl").exists()
-    assert len(list((stick.path / "targets" / "system").iterdir())) == 4
+    assert len(list((stick.path / "targets" / "system").iterdir())) == 5
     stick.publisher.publish(b"second")
     assert (stick.check() / WHEEL).read_bytes() == b"newer"
 
@@ -255,7 +255,7 @@ def test_the_script_needs_python_alone(stick: Stick, tmp_path: Path) -> None:
 
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
-    assert "4 files" in done.stdout
+    assert "5 files" in done.stdout
     stick.target(WHEEL).write_bytes(b"evil")
     shutil.rmtree(out)
     out.mkdir()
@@ -273,7 +273,7 @@ def test_the_command_signs_a_stick(stick: Stick, tmp_path: Path) -> None:
     given = ["bundle", "stick", str(stick.wheels), "--repository", str(stick.path)]
     done = CliRunner().invoke(group, [*given, "--keys", str(stick.publisher.keys)])
     assert done.exit_code == 0, done.output
-    assert "4 files" in done.output
+    assert "5 files" in done.output
     system = Path(check_stick.__file__).parent
     for name in ("install.sh", "check_stick.py"):
         assert f"bring by another way: {system / name}" in done.output
