@@ -4,6 +4,7 @@
 # make test-firmware   the controller's firmware: checked, fuzzed, and run in an emulator against this host
 # make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64), the unit under systemd
 # make test-arm        the device's wheel on emulated aarch64, masks compared with those of this machine
+# make test-packages   a wheelhouse, made from the package index and installed offline (a network)
 # make test-images     the Debian package and the container images, built and run (root, Debian, a network)
 # make fuzz MINUTES=5  coverage-guided fuzzing of everything that reads bytes from outside; a record as JSON
 # make failures        docs/failures.md, from what the tests above left in build/rows
@@ -20,7 +21,7 @@ OUT ?= demo
 MINUTES ?= 5
 export NNCF_EXTENSION_LOAD_TIMEOUT = 0
 
-.PHONY: env demo test test-firmware test-vm test-arm test-images fuzz failures pages docs lint clean
+.PHONY: env demo test test-firmware test-vm test-arm test-packages test-images fuzz failures pages docs lint clean
 
 env: $(STAMP) $(OLD_STAMP)
 
@@ -48,6 +49,9 @@ test-vm: $(STAMP)
 
 test-arm: $(STAMP)
 	$(BIN)/python -m tests.machines.arm --rows build/rows/arm.json
+
+test-packages: $(STAMP)
+	EDGE_DIFOM_WHEELHOUSE=1 $(BIN)/python -m pytest tests/install/test_packaging.py
 
 test-images: $(STAMP)
 	$(BIN)/python -m tests.machines.images
