@@ -77,7 +77,7 @@ def read_device() -> Device:
     board = read_text("/proc/device-tree/model")
     return Device(
         architecture=architecture(),
-        cpu=_field(info, "model name") or platform.processor() or None,
+        cpu=processor_name(info) or platform.processor() or None,
         board=board.strip("\0\n ") if board else None,
         cores=os.cpu_count(),
         usable_cores=len(usable_cpus()),
@@ -92,10 +92,26 @@ def read_device() -> Device:
 def machine() -> str:
     """Describe this machine in one line: board or processor, cores, architecture, system."""
     board = read_text("/proc/device-tree/model")
-    name = (board or "").strip("\0\n ") or _field(read_text("/proc/cpuinfo") or "", "model name")
+    name = (board or "").strip("\0\n ") or processor_name(read_text("/proc/cpuinfo") or "")
     cores = f"{len(usable_cpus())} of {os.cpu_count()} cores"
     system = f"{platform.system()} {platform.release()}"
     return f"{name or 'unknown processor'}, {cores}, {architecture()}, {system}"
+
+
+def processor_name(info: str) -> str | None:
+    """Return the processor's name in /proc/cpuinfo; None if there is none.
+
+    A virtual machine may hide the number of the product ("AMD EPYC"); family and model of the
+    processor are added then, which tell one generation from the next.
+
+    Args:
+        info: Text of /proc/cpuinfo.
+    """
+    name = _field(info, "model name")
+    family, model = _field(info, "cpu family"), _field(info, "model")
+    if name is None or any(letter.isdigit() for letter in name) or not (family and model):
+        return name
+    return f"{name} (family {family}, model {model})"
 
 
 def architecture() -> str:

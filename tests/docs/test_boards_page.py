@@ -90,7 +90,7 @@ def test_elements_that_are_installed_know_the_options(bindings: gst_bindings.Bin
 
 def test_a_measured_row_is_that_of_its_record() -> None:
     zen, xeon = [row for row in rows() if row[-1].startswith("measured")]
-    cell = record("epyc-zen4-2-cores-shipped/matrix.json")["rows"][0]
+    cell = record("epyc-zen5-2-cores-shipped/matrix.json")["rows"][0]
     load = record("xeon-emerald-rapids-2-cores-edge-s/report.json")["loads"][0]
     for row, p50 in ((zen, cell["p50_ms"]), (xeon, load["latency_ms"]["p50"])):
         assert figures(row[3]) == [round(p50, 1)]
