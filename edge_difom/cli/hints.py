@@ -44,7 +44,7 @@ OPTION_HINTS = {
     "not-a-run": "edge-difom distill --data DIR prints its run's folder",
     "not-a-still": "`edge-difom run --stills DIR` writes stills",
     "not-quantized": "edge-difom qat {run} --bits {bits}",
-    "not-wheels": "pip download --only-binary :all: --dest WHEELS 'edge-difom[cart,trust]'",
+    "not-wheels": "tools/make-wheelhouse --out WHEELS",
     "nothing-decided": "edge-difom review DIR",
     "nothing-to-review": "`edge-difom run --marks DIR` writes marks, --record DIR recordings",
     "nothing-published": "edge-difom bundle publish B --repository DIR --keys KEYS",

@@ -18,6 +18,7 @@ from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import HSMSigner, SSlibKey
 
 from edge.errors import MachineError, MissingDependencyError, UsageError
+from edge.util.installation import install_command
 from firmware_bridge import durable
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _refusing(uri: str) -> Iterator[None]:
             "keys on tokens need the Python package `python-pkcs11`",
             expected="module pkcs11",
             got=str(error),
-            hint="pip install 'edge-difom[hsm]'",
+            hint=install_command("hsm"),
         ) from error
     except (UsageError, MachineError):
         raise

@@ -149,7 +149,7 @@ def test_a_missing_tracker_is_refused_before_the_training(
         "wandb_that_is_not_there",
         "wandb",
     )
-    with pytest.raises(MissingDependencyError, match=r"edge-difom\[wandb\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[wandb\]"):
         start_run(make_config(settings | {"track": ["wandb"]}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

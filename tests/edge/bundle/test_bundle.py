@@ -165,7 +165,7 @@ def test_another_schema_is_named_with_both_versions(copy: Path) -> None:
     """Another schema is named with both versions before anything else."""
     rewrite(copy, {"schema_version": 7, "from_the_future": True})
     with pytest.raises(
-        BundleError, match=r"schema 7, this edge-difom reads schema 2[\s\S]*upgrade"
+        BundleError, match=r"schema 7, this edge-difom reads schema 2[\s\S]*newer version"
     ):
         Bundle.open(copy)
 

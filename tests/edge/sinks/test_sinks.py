@@ -218,7 +218,7 @@ def test_sinks_that_record_come_last(tmp_path: Path) -> None:
     texts = [f"jsonl:{tmp_path}/a", "null", f"video:{tmp_path}/b.mp4"]
     kinds = [type(sink).__name__ for sink in open_sinks(texts)]
     assert kinds.index("JsonlSink") > kinds.index("VideoSink")
-    assert list(SINKS) == ["shm", "window", "web", "video", "jsonl", "null"]
+    assert list(SINKS)[-3:] == ["video", "jsonl", "null"]
 
 
 def test_a_line_per_frame_and_each_is_there_at_once(tmp_path: Path) -> None:
