@@ -229,7 +229,9 @@ def _train_stages(
                 start_run(stage_settings, out=path, force=True, report=report, callbacks=followers)
         if process.is_main_process:
             splits = read_splits(run / "splits.json")
-            data = open_data(config, recorded=splits, with_teachers=False)
+            # Only validation frames are needed, and what fits a stage need not fit the run.
+            frames = config.changed(unlabeled=[], boxes=[], images=[])
+            data = open_data(frames, recorded=splits, with_teachers=False)
             page.result = average_stages(run, config, data)
         process.wait_for_everyone()
 

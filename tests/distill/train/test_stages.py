@@ -124,6 +124,17 @@ def test_the_mean_of_a_stage_and_those_that_keep_its_statistics(
             assert torch.equal(value, a[name]), name
 
 
+def test_unlabeled_frames_of_stages_that_average_their_weights(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = {"unlabeled": [], "epochs": 1}
+    second = {"ema": 0.9, "epochs": 1}
+    stages = [{"name": "a", "settings": first}, {"name": "b", "after": "a", "settings": second}]
+    settings = config(folder, stages=stages, unlabeled=[str(folder / "train" / "images")])
+    run = start_run(settings, out=tmp_path / "run")
+    assert (run / "checkpoints" / "best.pt").is_file()
+
+
 def test_a_teacher_of_a_later_stage_is_missed_before_the_first(
     folder: Path, tmp_path: Path
 ) -> None:
