@@ -128,7 +128,7 @@ def test_the_package_has_units_users_and_settings(
     ):
         assert (root / name).is_file(), name
     unit = (root / "lib/systemd/system/edge-difom.service").read_text()
-    assert "ExecStart=/opt/edge-difom/bin/python -I -m edge_difom run" in unit
+    assert "/opt/edge-difom/bin/python -I -m edge_difom run" in unit
     assert not list(root.glob("etc/systemd"))
     listed = (control / "conffiles").read_text().split()
     assert "/etc/edge-difom/runtime.env" in listed
