@@ -10,27 +10,23 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge.errors import UsageError
 from firmware_bridge.fleet.slots.audit import AuditLog
 from firmware_bridge.fleet.slots.store import SlotStore
 from firmware_bridge.fleet.trust import client
+from tests.support.forked import in_process
 from tests.support.slot_operations import NOW, bring, model, operations, start
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 EVENTS = {
     "open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate",
     "tempfile.mkstemp",
     "fcntl.flock", "os.fsync",
 }  # fmt: skip
-CRASHED, WRONG = 42, 1
+CRASHED = 42
 IMPORTED = client  # before the first fork, so that no import is a point
 OPERATION, BEGIN, REPOSITORY, SCRATCH = sys.argv[1], *map(Path, sys.argv[2:5])
 
@@ -41,19 +37,6 @@ def fsync(fd: object) -> None:
 
 
 OPERATIONS = operations(REPOSITORY)
-
-
-def in_process(work: Callable[[], object]) -> int:
-    """Exit status of work in a process of its own."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        work()
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as its parent
-        traceback.print_exc()
-        os._exit(WRONG)
 
 
 def crash_at(k: int, folder: Path) -> None:

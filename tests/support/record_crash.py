@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 
@@ -18,29 +16,14 @@ from edge.recording import clips
 from edge.recording.folder import Retention, repair, sessions_in
 from edge.recording.index import read_index
 from edge.recording.record import Clip, Segment
+from tests.support.forked import in_process
 from tests.support.recordings import check, record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SCRATCH = Path(sys.argv[1])
 EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.truncate", "os.fsync", "fcntl.flock"}
-CRASHED, WRONG, FRAMES = 42, 1, 26
+CRASHED, FRAMES = 42, 26
 cv2.setNumThreads(1)
 clips.BEFORE_MS = clips.AFTER_MS = 200.0
-
-
-def in_process(work: Callable[[], object]) -> int:
-    """Exit status of work in a process of its own."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        work()
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as its parent
-        traceback.print_exc()
-        os._exit(WRONG)
 
 
 def record_all(folder: Path) -> None:
